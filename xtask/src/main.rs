@@ -1,0 +1,92 @@
+//! Heddle's house keeping: `cargo xtask test` and what it is made of.
+//!
+//! Each subcommand is one module. It depends on nothing of Heddle itself, so that it starts while
+//! the rest does not compile; what needs the product runs its binaries. Invariant: exit 0 only if
+//! all held.
+
+mod check;
+mod command;
+mod docs;
+mod errors;
+mod proto;
+mod repo;
+mod suite;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use check::{Failure, Outcome};
+use clap::{Parser, Subcommand};
+use repo::Repo;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Heddle's house keeping")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run every check: style, protocol, licences, tests, documentation.
+    Test {
+        /// Only these steps, in their usual order.
+        #[arg(long, value_name = "STEP", value_delimiter = ',')]
+        only: Vec<String>,
+        /// Say which steps there are.
+        #[arg(long)]
+        list: bool,
+        /// Stop at the first step that fails.
+        #[arg(long)]
+        fail_fast: bool,
+    },
+    /// Check the house style: sizes, markers, queues, sleeps, who depends on whom.
+    Tidy,
+    /// Lint the protocol and compare it with the last release.
+    Proto {
+        /// Then take it as the release that later ones are compared with.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Make docs/errors.md from the protocol.
+    Errors {
+        /// Only say whether it is up to date.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<bool, Failure> {
+    let repo = Repo::find()?;
+    match task {
+        Task::Test { list: true, .. } => {
+            suite::list();
+            Ok(true)
+        }
+        Task::Test {
+            only, fail_fast, ..
+        } => suite::run(&repo, &only, fail_fast),
+        Task::Tidy => said(tidy::run(&repo)),
+        Task::Proto { release: false } => said(proto::check(&repo)),
+        Task::Proto { release: true } => said(proto::release(&repo)),
+        Task::Errors { check: false } => said(errors::write(&repo)),
+        Task::Errors { check: true } => said(errors::check(&repo)),
+    }
+}
+
+fn said(outcome: Outcome) -> Result<bool, Failure> {
+    println!("{}", outcome?);
+    Ok(true)
+}

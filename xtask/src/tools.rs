@@ -1,0 +1,110 @@
+//! The programs that checks need beside Rust: which versions, where, and how they get there.
+//!
+//! `suite` and `proto` ask here. Everything lands in `target/tools`, so nothing of the machine is
+//! changed and CI can cache one directory. Invariant: versions are pinned; a machine that lacks the
+//! installer (npm, go) is told so by [`Failure::Missing`].
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::check::Failure;
+use crate::command;
+use crate::repo::Repo;
+
+const BUF: &str = "@bufbuild/buf@1.75.0";
+const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// True where nobody watches and a missing tool has to fail the run.
+pub fn in_ci() -> bool {
+    env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
+
+/// `buf`: lint and breaking checks of the protocol.
+pub fn buf(repo: &Repo) -> Result<PathBuf, Failure> {
+    let program = directory(repo).join("node_modules/.bin/buf");
+    if !program.is_file() {
+        std::fs::create_dir_all(directory(repo))?;
+        let mut npm = Command::new("npm");
+        npm.arg("install").arg("--prefix").arg(directory(repo));
+        npm.args([
+            "--no-audit",
+            "--no-fund",
+            "--no-save",
+            "--no-package-lock",
+            BUF,
+        ]);
+        command::run(&mut npm).map_err(|why| cannot("buf", &why, "install Node.js with npm"))?;
+    }
+    Ok(program)
+}
+
+/// `grpcurl`: the command lines of the documentation are run with it.
+pub fn grpcurl(repo: &Repo) -> Result<PathBuf, Failure> {
+    let program = directory(repo).join("bin/grpcurl");
+    if !program.is_file() {
+        let mut go = Command::new("go");
+        go.args(["install", GRPCURL]);
+        go.env("GOBIN", directory(repo).join("bin"))
+            .env("GOTOOLCHAIN", "local");
+        command::run(&mut go).map_err(|why| cannot("grpcurl", &why, "install Go"))?;
+    }
+    Ok(program)
+}
+
+/// `cargo-deny`: the machine's own, or built here; that takes minutes, so unasked only in CI.
+pub fn cargo_deny(repo: &Repo) -> Result<PathBuf, Failure> {
+    let program = directory(repo).join("bin/cargo-deny");
+    if program.is_file() {
+        return Ok(program);
+    }
+    if command::is_installed("cargo-deny", "--version") {
+        return Ok(PathBuf::from("cargo-deny"));
+    }
+    if !in_ci() {
+        return Err(Failure::missing(
+            "cargo-deny is not installed; `cargo install --locked cargo-deny`, or set CI=true to \
+             have it built here",
+        ));
+    }
+    // A debug build checks as well and is built in half the time.
+    let mut cargo = self::cargo();
+    cargo.args([
+        "install",
+        "--locked",
+        "--debug",
+        "--version",
+        CARGO_DENY_VERSION,
+    ]);
+    cargo.arg("--root").arg(directory(repo)).arg("cargo-deny");
+    command::run(&mut cargo)?;
+    Ok(program)
+}
+
+/// The cargo that started us.
+pub fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+/// The search path with our own tools in front, for tests that call them by name.
+pub fn search_path(repo: &Repo) -> OsString {
+    let ours = [
+        directory(repo).join("bin"),
+        directory(repo).join("node_modules/.bin"),
+    ];
+    let theirs = env::var_os("PATH").unwrap_or_default();
+    let all = ours.into_iter().chain(env::split_paths(&theirs));
+    env::join_paths(all).unwrap_or(theirs)
+}
+
+fn directory(repo: &Repo) -> PathBuf {
+    repo.path("target/tools")
+}
+
+fn cannot(tool: &str, why: &Failure, what_to_do: &str) -> Failure {
+    Failure::missing(format!(
+        "{tool} could not be installed ({why}); {what_to_do}"
+    ))
+}
