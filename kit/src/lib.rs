@@ -1,0 +1,29 @@
+//! Kit: what every process of Heddle needs, and no chat noun.
+//!
+//! Services build on it; it knows none of them. A server is `run` (the life of a process) around
+//! `serve` (sockets) around `layers` (deadline, limit, peer) around the service's own routes;
+//! services reach each other through `link`.
+//!
+//! Invariant: everything that waits, queues or retries here has a named bound.
+
+extern crate self as heddle_kit;
+
+#[macro_use]
+pub mod config;
+pub mod accept;
+pub mod clock;
+pub mod health;
+pub mod layers;
+pub mod link;
+pub mod run;
+pub mod serve;
+pub mod tasks;
+pub mod telemetry;
+pub mod tls;
+
+pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use layers::{Deadline, Guarded, LayerOptions, Peer};
+pub use link::{Link, LinkOptions, LocalSlot};
+pub use run::{Context, ProcessOptions, run};
+pub use serve::{ServeOptions, serve};
+pub use tasks::{TaskFailure, Tasks};
