@@ -5,4 +5,5 @@
 //!
 //! Invariant: what judges ([`checker`]) is pure and shares no code with what is judged.
 
+pub mod checker;
 pub mod irc;
