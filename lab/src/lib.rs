@@ -7,3 +7,8 @@
 
 pub mod checker;
 pub mod irc;
+pub mod load;
+pub mod measure;
+pub mod process;
+pub mod progress;
+pub mod relay;

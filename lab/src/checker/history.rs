@@ -184,7 +184,7 @@ impl Seen {
 }
 
 /// The seqs of a conversation that a user may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Window {
     pub user: u32,
     pub conversation: u32,

@@ -13,16 +13,15 @@ pub(super) fn check(history: &History, log: &Log, report: &mut Report) {
     check_marks_go_up(history, log, report);
     check_marks_agree(history, report);
     let windows = deliveries::windows(history);
-    let mut replays: HashMap<Vec<(u32, u64, Option<u64>)>, Rc<Replay>> = HashMap::new();
+    // Most members have the same windows, and so the same replay.
+    let mut replays: HashMap<Vec<Window>, Rc<Replay>> = HashMap::new();
     let hidden = hidden(history);
     for last in &history.finals {
         let user = history.devices[last.device as usize].user;
         let windows = windows
             .get(&(user, last.conversation))
             .map_or(&[][..], Vec::as_slice);
-        let key = windows
-            .iter()
-            .map(|window| (last.conversation, window.since, window.until));
+        let key = windows.iter().map(|window| Window { user: 0, ..*window });
         let replay = replays
             .entry(key.collect())
             .or_insert_with(|| Rc::new(Replay::of(log.of(last.conversation), windows)));

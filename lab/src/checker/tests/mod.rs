@@ -251,7 +251,7 @@ impl World {
         };
         let erased = about(Kind::Erase).next().is_some();
         let edited = about(Kind::Edit)
-            .last()
+            .next_back()
             .map_or(event.body, |edit| edit.body);
         let mut reacted = std::collections::BTreeMap::new();
         for event in after.iter().filter(|event| event.target == seq) {
