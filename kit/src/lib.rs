@@ -19,6 +19,8 @@ pub mod run;
 pub mod serve;
 pub mod tasks;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};

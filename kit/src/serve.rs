@@ -35,6 +35,9 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Header list of one request; h2's own default is 16 MiB.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes that one stream may have written and not sent. hyper's own default is 400 KiB, and a reader
+/// that stalls has them all.
+pub const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// Streams of one connection.
 pub const STREAMS_MAX: u32 = 256;
 
@@ -45,6 +48,8 @@ crate::config! {
         pub connection_window_bytes: u32 = CONNECTION_WINDOW_BYTES,
         /// HTTP/2 window of each stream (bytes).
         pub stream_window_bytes: u32 = STREAM_WINDOW_BYTES,
+        /// Bytes that each stream may have written and not sent, and one frame on top.
+        pub send_buffer_bytes_max: usize = SEND_BUFFER_BYTES_MAX,
         /// The largest header list of a request (bytes).
         pub header_list_bytes_max: u32 = HEADER_LIST_BYTES_MAX,
         /// Streams that one connection may have open.
@@ -127,6 +132,7 @@ impl Engines {
             .timer(TokioTimer::new())
             .initial_connection_window_size(options.connection_window_bytes)
             .initial_stream_window_size(options.stream_window_bytes)
+            .max_send_buf_size(options.send_buffer_bytes_max)
             .max_header_list_size(options.header_list_bytes_max)
             .max_concurrent_streams(options.streams_max)
             .keep_alive_interval(Duration::from_millis(options.keepalive_interval_ms))

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use figment::error::{Actual, Kind};
+use figment::{Metadata, Source};
 
 /// Everything that is wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,41 +80,30 @@ impl From<figment::Error> for Problem {
         {
             path.push(name.clone());
         }
-        let from_environment = error
-            .metadata
-            .as_ref()
-            .is_some_and(|source| source.name.contains("environment"));
-        let origin = if from_environment {
-            format!(
-                "{}{}",
-                super::ENVIRONMENT_PREFIX,
-                path.join("__").to_ascii_uppercase()
-            )
-        } else {
-            origin(&error)
-        };
+        let origin = origin(error.metadata.as_ref());
         Self {
             field: path.join("."),
             origin,
-            reason: reason(&error.kind, from_environment),
+            reason: reason(&error.kind),
         }
     }
 }
 
-fn origin(error: &figment::Error) -> String {
-    match &error.metadata {
-        Some(metadata) => match &metadata.source {
-            Some(figment::Source::File(path)) => path.display().to_string(),
-            _ => metadata.name.to_string(),
-        },
-        None => "defaults".into(),
+fn origin(source: Option<&Metadata>) -> String {
+    match source {
+        Some(Metadata {
+            source: Some(Source::File(path)),
+            ..
+        }) => path.display().to_string(),
+        Some(source) => source.name.to_string(),
+        None => "the defaults".into(),
     }
 }
 
-fn reason(kind: &Kind, from_environment: bool) -> String {
+fn reason(kind: &Kind) -> String {
     match kind {
         Kind::InvalidType(actual, expected) => {
-            let text_wanted = from_environment && expected.contains("string");
+            let text_wanted = expected.contains("string");
             let hint = if text_wanted {
                 "; put it in double quotes to make it text"
             } else {
@@ -134,7 +124,7 @@ fn reason(kind: &Kind, from_environment: bool) -> String {
 
 fn kind_of(actual: &Actual) -> &'static str {
     match actual {
-        Actual::Bool(_) => "true or false",
+        Actual::Bool(_) => "a boolean",
         Actual::Unsigned(_) | Actual::Signed(_) => "an integer",
         Actual::Float(_) => "a number",
         Actual::Char(_) | Actual::Str(_) => "text",

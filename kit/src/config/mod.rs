@@ -10,13 +10,14 @@
 mod error;
 #[macro_use]
 mod declare;
+mod environment;
 mod sample;
 
 use std::path::Path;
 
-use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
-use figment::value::{Dict, Value};
+use figment::providers::{Format, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,11 +25,6 @@ pub use error::{ConfigError, Problem};
 pub use sample::sample;
 #[doc(hidden)]
 pub use serde;
-
-/// What every variable of ours begins with.
-pub const ENVIRONMENT_PREFIX: &str = "HEDDLE_";
-/// What parts a section's name from a field's in a variable's name.
-const ENVIRONMENT_NESTING: &str = "__";
 
 /// Settings declared by [`config!`](crate::config!).
 pub trait Config: Serialize + DeserializeOwned + Default + Send + 'static {
@@ -50,6 +46,17 @@ pub struct Field {
 /// Loads `C` from all four sources. `flags` is whatever serialises into the shape of `C`; its
 /// absent (`None`) values leave the other sources alone.
 pub fn load<C: Config>(file: Option<&Path>, flags: impl Serialize) -> Result<C, ConfigError> {
+    let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    load_from(file, std::env::vars_os().filter_map(readable), flags)
+}
+
+fn load_from<C: Config>(
+    file: Option<&Path>,
+    variables: impl Iterator<Item = (String, String)>,
+    flags: impl Serialize,
+) -> Result<C, ConfigError> {
     let mut sources = Figment::from(Serialized::defaults(C::default()));
     if let Some(path) = file {
         if !path.is_file() {
@@ -57,28 +64,13 @@ pub fn load<C: Config>(file: Option<&Path>, flags: impl Serialize) -> Result<C, 
         }
         sources = sources.merge(Toml::file_exact(path));
     }
+    for variable in environment::ours(C::FIELDS, variables) {
+        sources = sources.merge(variable);
+    }
     let flags = Value::serialize(flags).map_err(ConfigError::from)?;
-    let flags = present(flags)
-        .and_then(Value::into_dict)
-        .unwrap_or_default();
-    sources
-        .merge(environment(C::FIELDS))
-        .merge(Flags(Serialized::globals(flags)))
-        .extract()
-        .map_err(ConfigError::from)
-}
-
-/// Our variables. Those that name no section or field of ours are left alone: Kubernetes sets
-/// `HEDDLE_GATEWAY_SERVICE_HOST` and the like for a service called `heddle-gateway`.
-fn environment(fields: &'static [Field]) -> Env {
-    let ours = move |key: &figment::value::UncasedStr| {
-        let name = key.as_str().to_ascii_lowercase();
-        let first = name.split(ENVIRONMENT_NESTING).next().unwrap_or_default();
-        fields.iter().any(|field| field.name == first)
-    };
-    Env::prefixed(ENVIRONMENT_PREFIX)
-        .filter(ours)
-        .split(ENVIRONMENT_NESTING)
+    let flags = present(flags).and_then(Value::into_dict);
+    let sources = sources.merge(Flags(flags.unwrap_or_default()));
+    sources.extract().map_err(ConfigError::from)
 }
 
 /// A value without its absent parts.
@@ -86,9 +78,8 @@ fn present(value: Value) -> Option<Value> {
     match value {
         Value::Empty(..) => None,
         Value::Dict(tag, dict) => {
-            let parts = dict
-                .into_iter()
-                .filter_map(|(key, part)| Some((key, present(part)?)));
+            let parts = dict.into_iter();
+            let parts = parts.filter_map(|(key, part)| Some((key, present(part)?)));
             Some(Value::Dict(tag, parts.collect::<Dict>()))
         }
         other => Some(other),
@@ -96,15 +87,15 @@ fn present(value: Value) -> Option<Value> {
 }
 
 /// The command line as a source with a name, for error messages.
-struct Flags(Serialized<Dict>);
+struct Flags(Dict);
 
-impl figment::Provider for Flags {
-    fn metadata(&self) -> figment::Metadata {
-        figment::Metadata::named("command line flags")
+impl Provider for Flags {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("a command line flag")
     }
 
-    fn data(&self) -> figment::error::Result<figment::value::Map<figment::Profile, Dict>> {
-        self.0.data()
+    fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
+        Ok(Profile::Default.collect(self.0.clone()))
     }
 }
 

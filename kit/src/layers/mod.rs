@@ -44,6 +44,9 @@ crate::config! {
         pub requests_in_flight_max: usize = REQUESTS_IN_FLIGHT_MAX,
         /// The longest a handler may take to answer (milliseconds), whatever the caller allows.
         pub deadline_max_ms: u64 = DEADLINE_MAX_MS,
+        /// Whether a caller's trace goes on here. Off at the edge: else each client chooses how
+        /// much is traced.
+        pub adopt_traces: bool = true,
     }
 }
 
@@ -58,6 +61,7 @@ pub struct Guarded<S = Routes> {
 struct Shared {
     permits: Arc<Semaphore>,
     deadline_max: Duration,
+    adopt_traces: bool,
     metrics: observe::CallMetrics,
 }
 
@@ -73,6 +77,7 @@ impl<S> Guarded<S> {
         let shared = Shared {
             permits: Arc::new(Semaphore::new(permits)),
             deadline_max: Duration::from_millis(options.deadline_max_ms),
+            adopt_traces: options.adopt_traces,
             metrics: observe::CallMetrics::new(),
         };
         Self {
@@ -107,7 +112,7 @@ where
         let deadline = Deadline::of(request.headers(), self.shared.deadline_max);
         request.extensions_mut().insert(deadline);
         peer::ensure(request.extensions_mut());
-        let span = observe::span(&request);
+        let span = observe::span(&request, self.shared.adopt_traces);
         let handler = AssertUnwindSafe(self.inner.clone().oneshot(request)).catch_unwind();
         let answer = async move {
             let outcome = tokio::time::timeout_at(deadline.at(), handler).await;

@@ -74,6 +74,10 @@ impl Call {
             self.status = status;
             return response;
         }
+        if response.body().is_end_stream() {
+            self.status = Code::Unknown;
+            return response;
+        }
         response.map(|body| Body::new(Observed { body, call: self }))
     }
 }
@@ -98,16 +102,23 @@ impl Drop for Call {
     }
 }
 
-/// The span in which a handler runs, a child of the caller's if the caller sent one.
-pub(super) fn span<B>(request: &Request<B>) -> tracing::Span {
+/// The span in which a handler runs: part of the caller's trace if there is one and `adopt` allows
+/// it, else of a new trace if chance will have it.
+pub(super) fn span<B>(request: &Request<B>, adopt: bool) -> tracing::Span {
+    let parent = telemetry::incoming(request.headers()).filter(|_| adopt);
+    if parent.is_none() && !telemetry::sample() {
+        return tracing::Span::none();
+    }
     let method = request.uri().path();
     let span = tracing::debug_span!(
         "rpc",
         otel.kind = "server",
         rpc.system.name = "grpc",
-        method
+        rpc.method = method
     );
-    telemetry::adopt(&span, request.headers());
+    if let Some(parent) = parent {
+        telemetry::adopt_parent(&span, parent);
+    }
     span
 }
 
@@ -138,6 +149,7 @@ impl HttpBody for Observed {
                 }
             }
             Some(Err(status)) => self.call.status = status.code(),
+            None if self.call.status == Code::Cancelled => self.call.status = Code::Unknown,
             None => {}
         }
         Poll::Ready(frame)

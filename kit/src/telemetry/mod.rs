@@ -21,7 +21,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use prometheus::{Registry, TextEncoder};
 
-pub use context::{TraceParent, adopt, adopt_parent, propagate, trace_parent};
+pub use context::{TraceParent, adopt_parent, incoming, propagate, sample, trace_parent};
 pub use endpoint::serve_metrics;
 pub use instruments::{bytes, count, counter, gauge, meter, seconds};
 pub use subscriber::LogFormat;
@@ -92,17 +92,17 @@ impl Telemetry {
                 .with_tonic()
                 .with_endpoint(endpoint)
                 .build()?;
-            let ratio = Sampler::TraceIdRatioBased(options.trace_ratio);
             let provider = SdkTracerProvider::builder()
                 .with_resource(resource)
-                .with_sampler(Sampler::ParentBased(Box::new(ratio)))
+                // The choice is made before a root span is: see `sample`.
+                .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
                 .with_batch_exporter(spans)
                 .build();
             tracers = Some(provider);
         }
         subscriber::install(options, tracers.as_ref())?;
         if tracers.is_some() {
-            context::enable();
+            context::enable(options.trace_ratio);
         }
         let meters = meters.build();
         opentelemetry::global::set_meter_provider(meters.clone());

@@ -6,18 +6,20 @@
 //! Invariant: once started, a process ends by draining: on a signal, on the death of a task, or
 //! when a service asks for it. A second signal ends it at once.
 
+mod flags;
+mod signals;
+
 use std::future::Future;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config};
 use crate::tasks::Tasks;
 use crate::telemetry::{Telemetry, TelemetryOptions, serve_metrics};
+use flags::Flags;
+use signals::Signals;
 
 /// What a service's start may fail with.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
@@ -62,23 +64,6 @@ pub struct Context<C> {
     pub telemetry: Telemetry,
 }
 
-/// The flags that every service's binary has.
-#[derive(Debug, Parser)]
-struct Flags {
-    /// Settings to start from, a TOML file.
-    #[arg(long, value_name = "FILE", env = "HEDDLE_CONFIG")]
-    config: Option<PathBuf>,
-    /// One setting, like serve.streams_max=100; may be given many times.
-    #[arg(long, value_name = "FIELD=VALUE", value_parser = parse_set)]
-    set: Vec<(String, toml::Value)>,
-    /// Prints a settings file with all defaults, and ends.
-    #[arg(long)]
-    sample_config: bool,
-    /// Checks the settings, and ends.
-    #[arg(long)]
-    check_config: bool,
-}
-
 /// Runs the service `name` to its end. `start` binds and spawns, and returns when it serves.
 pub fn run<C, F, S>(name: &'static str, start: F) -> ExitCode
 where
@@ -86,17 +71,12 @@ where
     F: FnOnce(Context<C>) -> S,
     S: Future<Output = Result<(), StartError>>,
 {
-    use clap::{CommandFactory, FromArgMatches};
-    let matches = Flags::command()
-        .name(name)
-        .version(env!("CARGO_PKG_VERSION"))
-        .get_matches();
-    let flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let flags = Flags::of_command_line(name);
     if flags.sample_config {
         print!("{}", config::sample::<C>());
         return ExitCode::from(EXIT_OK);
     }
-    let config = match config::load::<C>(flags.config.as_deref(), overlay(flags.set)) {
+    let config = match config::load::<C>(flags.file(), flags.settings()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{name}: {error}");
@@ -219,65 +199,5 @@ where
     }
 }
 
-/// The signals that end a process.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self {
-            interrupt,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// Cancel-safe.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
-}
-
-/// Reads `field=value`; a value that is not TOML is text.
-fn parse_set(text: &str) -> Result<(String, toml::Value), String> {
-    let (field, value) = text
-        .split_once('=')
-        .ok_or("write it as section.field=value")?;
-    let parsed = format!("value = {value}").parse::<toml::Table>().ok();
-    let parsed = parsed.and_then(|mut table| table.remove("value"));
-    let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
-    Ok((field.trim().to_owned(), value))
-}
-
-/// The `--set` flags as one table in the shape of the settings.
-fn overlay(set: Vec<(String, toml::Value)>) -> toml::Table {
-    let mut root = toml::Table::new();
-    for (field, value) in set {
-        let mut sections = field.split('.').collect::<Vec<_>>();
-        let Some(last) = sections.pop() else { continue };
-        let mut table = &mut root;
-        for section in sections {
-            let place = table
-                .entry(section)
-                .or_insert_with(|| toml::Table::new().into());
-            if !place.is_table() {
-                *place = toml::Table::new().into();
-            }
-            let toml::Value::Table(within) = place else {
-                unreachable!("made a table above")
-            };
-            table = within;
-        }
-        table.insert(last.to_owned(), value);
-    }
-    root
-}
-
 #[cfg(test)]
-#[path = "run_tests.rs"]
 mod tests;
