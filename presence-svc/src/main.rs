@@ -1,1 +1,7 @@
-fn main() {}
+//! presence-svc: presence as a process of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heddle_kit::run("presence-svc", heddle_presence::start)
+}

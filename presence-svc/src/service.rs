@@ -1,0 +1,128 @@
+//! Service: `PresenceLinkService` over a store, and its life as a process of its own.
+//!
+//! `heddle serve` takes [`PresenceService::open`]; `main` takes [`start`]. A gateway's stream is
+//! two tasks, see `link`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use heddle_kit::health::{Health, add_reflection};
+use heddle_kit::link::outbox::outbox_sized;
+use heddle_kit::run::StartError;
+use heddle_kit::tls::ServerTls;
+use heddle_kit::{Context, Guarded, SharedClock, SystemClock, Tasks, serve};
+use heddle_proto::ALL_DESCRIPTORS;
+use heddle_proto::internal::presence_link_service_server::{
+    PresenceLinkService, PresenceLinkServiceServer, SERVICE_NAME,
+};
+use heddle_proto::internal::{PresenceLinkRequest, PresenceLinkResponse};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::config::{PresenceConfig, PresenceProcess};
+use crate::embedded::{EmbeddedStore, OpenError, SnapshotDir, keep};
+use crate::link::{self, GatewayLink};
+use crate::store::PresenceStore;
+use crate::wire::{Down, frame};
+
+/// Presence, ready to be linked to. Cheap to clone.
+#[derive(Clone)]
+pub struct PresenceService {
+    config: Arc<PresenceConfig>,
+    store: Arc<dyn PresenceStore>,
+    clock: SharedClock,
+    tasks: Tasks,
+}
+
+impl PresenceService {
+    /// Opens the embedded store, whose tasks and those of all links are a child of `tasks`.
+    pub async fn open(
+        config: PresenceConfig,
+        clock: SharedClock,
+        tasks: &Tasks,
+    ) -> Result<Self, OpenError> {
+        let tasks = tasks.child("presence");
+        let store = Arc::new(EmbeddedStore::new(config.users_max, config.timing()));
+        let (opened, data_dir) = (store.clone(), config.data_dir.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let dir = SnapshotDir::open(&data_dir)?;
+            dir.load(&opened)?;
+            Ok(dir)
+        });
+        let dir = opening.await.map_err(|panicked| OpenError::Io {
+            path: config.data_dir.clone(),
+            error: panicked.into(),
+        })??;
+        let interval = Duration::from_millis(config.snapshot_interval_ms.max(1));
+        tasks.spawn(
+            "snapshot",
+            keep(store.clone(), dir, interval, tasks.stopping().clone()),
+        );
+        Ok(Self {
+            config: Arc::new(config),
+            store,
+            clock,
+            tasks,
+        })
+    }
+
+    /// The service, to be put behind a socket or a local link.
+    pub fn routes(&self) -> Routes {
+        Routes::new(PresenceLinkServiceServer::new(self.clone()))
+    }
+}
+
+#[tonic::async_trait]
+impl PresenceLinkService for PresenceService {
+    type PresenceLinkStream =
+        Pin<Box<dyn Stream<Item = Result<PresenceLinkResponse, Status>> + Send + 'static>>;
+
+    async fn presence_link(
+        &self,
+        request: Request<Streaming<PresenceLinkRequest>>,
+    ) -> Result<Response<Self::PresenceLinkStream>, Status> {
+        let (outbox, down) = outbox_sized(self.config.outbox.clone(), Down::size_bytes, frame);
+        let (up, frames) = mpsc::channel(self.config.frames_waiting_max.max(1));
+        let worker = GatewayLink::new(
+            &self.config,
+            self.store.clone(),
+            self.clock.clone(),
+            outbox.clone(),
+        );
+        let stopping = self.tasks.stopping().child_token();
+        let reader = link::read(request.into_inner(), up, outbox, stopping.clone());
+        self.tasks.spawn_contained("gateway reader", reader);
+        self.tasks
+            .spawn_contained("gateway worker", worker.work(frames, stopping));
+        Ok(Response::new(Box::pin(down)))
+    }
+}
+
+/// Serves presence as a process of its own.
+pub async fn start(context: Context<PresenceProcess>) -> Result<(), StartError> {
+    let Context { config, tasks, .. } = context;
+    let tls = config.tls.certificate.is_some();
+    let tls = tls
+        .then(|| ServerTls::load(&config.tls, false))
+        .transpose()?;
+    let listener = TcpListener::bind(config.listen).await?;
+    let service = PresenceService::open(config.presence, SystemClock::shared(), &tasks).await?;
+    let (routes, health) = Health::add_to(service.routes()).await;
+    let routes = add_reflection(routes, &[ALL_DESCRIPTORS])?;
+    if let Some(tls) = &tls {
+        tls.watch(&tasks);
+    }
+    let guarded = Guarded::new(routes, &config.layers);
+    let address = serve(listener, tls, &config.serve, guarded, &tasks)?;
+    health.serving(&[SERVICE_NAME]).await;
+    tracing::info!(%address, "presence serves gateways");
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

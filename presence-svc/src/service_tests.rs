@@ -1,0 +1,303 @@
+//! Presence over local links, as gateways use it.
+
+use std::time::Duration;
+
+use heddle_kit::{Link, ManualClock};
+use heddle_proto::internal::presence_link_service_client::PresenceLinkServiceClient;
+use heddle_proto::internal::{
+    PresenceAnswer, PresenceQuery, SessionReport, SessionState, StatusChange, WatchChange,
+};
+use heddle_proto::v1::Presence;
+use tokio::sync::mpsc::Sender;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+const NOW_MS: u64 = 1_000_000;
+
+/// One presence process.
+struct World {
+    service: PresenceService,
+    clock: Arc<ManualClock>,
+    tasks: Tasks,
+    _dir: tempfile::TempDir,
+}
+
+/// One gateway's end of its stream.
+struct Gateway {
+    up: Sender<PresenceLinkRequest>,
+    down: Streaming<PresenceLinkResponse>,
+    waiting: Vec<Presence>,
+}
+
+impl World {
+    async fn new(change: impl FnOnce(&mut PresenceConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (clock, tasks) = (ManualClock::at(NOW_MS), Tasks::new("test"));
+        let mut config = PresenceConfig {
+            tick_ms: 5,
+            ..PresenceConfig::default()
+        };
+        config.data_dir = dir.path().into();
+        change(&mut config);
+        let service = PresenceService::open(config, clock.clone(), &tasks)
+            .await
+            .unwrap();
+        Self {
+            service,
+            clock,
+            tasks,
+            _dir: dir,
+        }
+    }
+
+    async fn gateway(&self, gateway_id: &str) -> Gateway {
+        let (up, requests) = mpsc::channel(4_096);
+        let mut client = PresenceLinkServiceClient::new(Link::local(self.service.routes()));
+        let response = client
+            .presence_link(ReceiverStream::new(requests))
+            .await
+            .unwrap();
+        let gateway = Gateway {
+            up,
+            down: response.into_inner(),
+            waiting: Vec::new(),
+        };
+        gateway.say(PresenceLinkRequest {
+            gateway_id: gateway_id.into(),
+            ..PresenceLinkRequest::default()
+        });
+        gateway
+    }
+}
+
+impl Gateway {
+    fn say(&self, frame: PresenceLinkRequest) {
+        self.up.try_send(frame).unwrap();
+    }
+
+    fn report(&self, user: &str, session_id: u64, state: SessionState) {
+        let report = SessionReport {
+            user_id: user.into(),
+            session_id,
+            state: state.into(),
+        };
+        self.say(PresenceLinkRequest {
+            reports: vec![report],
+            ..PresenceLinkRequest::default()
+        });
+    }
+
+    fn watch(&self, user: &str, watch: bool) {
+        let watches = vec![WatchChange {
+            user_id: user.into(),
+            watch,
+        }];
+        self.say(PresenceLinkRequest {
+            watches,
+            ..PresenceLinkRequest::default()
+        });
+    }
+
+    fn set(&self, user: &str, status: &str, hidden: bool) {
+        let status = StatusChange {
+            user_id: user.into(),
+            status: status.into(),
+            hidden,
+        };
+        self.say(PresenceLinkRequest {
+            statuses: vec![status],
+            ..PresenceLinkRequest::default()
+        });
+    }
+
+    /// The next news.
+    async fn news(&mut self) -> Presence {
+        while self.waiting.is_empty() {
+            let frame = tokio::time::timeout(SOON, self.down.message()).await;
+            self.waiting = frame.expect("no news").unwrap().unwrap().changes;
+        }
+        self.waiting.remove(0)
+    }
+
+    /// What is known of a user; news that come meanwhile wait.
+    async fn ask(&mut self, user: &str) -> Presence {
+        let queries = vec![PresenceQuery {
+            id: 7,
+            user_ids: vec![user.into()],
+        }];
+        self.say(PresenceLinkRequest {
+            queries,
+            ..PresenceLinkRequest::default()
+        });
+        loop {
+            let frame = tokio::time::timeout(SOON, self.down.message()).await;
+            let frame = frame.expect("no answer").unwrap().unwrap();
+            self.waiting.extend(frame.changes);
+            if let Some(PresenceAnswer { id, mut presences }) = frame.answers.into_iter().next() {
+                assert_eq!((id, presences.len()), (7, 1));
+                return presences.remove(0);
+            }
+        }
+    }
+
+    async fn end(&mut self) -> tonic::Code {
+        loop {
+            match tokio::time::timeout(SOON, self.down.message())
+                .await
+                .expect("no end")
+            {
+                Ok(Some(_)) => {}
+                Ok(None) => return tonic::Code::Ok,
+                Err(status) => return status.code(),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn watchers_on_another_gateway_hear_of_coming_and_leaving() {
+    let world = World::new(|_| {}).await;
+    let (home, mut away) = (world.gateway("home").await, world.gateway("away").await);
+    away.watch("ann", true);
+    assert!(!away.news().await.online, "the state of now comes first");
+    home.report("ann", 1, SessionState::Foreground);
+    assert!(away.news().await.online);
+    world.clock.advance(1_000);
+    home.report("ann", 1, SessionState::Gone);
+    assert!(away.ask("ann").await.online, "within the grace");
+    world.clock.advance(5_000);
+    let left = away.news().await;
+    assert!(!left.online);
+    assert_eq!(
+        left.last_seen_time.unwrap(),
+        heddle_proto::time::timestamp(NOW_MS + 1_000)
+    );
+}
+
+#[tokio::test]
+async fn a_short_absence_is_not_announced() {
+    let world = World::new(|_| {}).await;
+    let mut gateway = world.gateway("home").await;
+    gateway.report("ann", 1, SessionState::Foreground);
+    gateway.watch("ann", true);
+    assert!(gateway.news().await.online);
+    gateway.report("ann", 1, SessionState::Background);
+    gateway.ask("ann").await;
+    world.clock.advance(4_999);
+    gateway.report("ann", 2, SessionState::Foreground);
+    gateway.ask("ann").await;
+    world.clock.advance(4_999);
+    gateway.set("ann", "back", false);
+    let next = gateway.news().await;
+    assert_eq!(
+        (next.online, next.status.as_str()),
+        (true, "back"),
+        "nothing came in between"
+    );
+}
+
+#[tokio::test]
+async fn background_sessions_make_nobody_online() {
+    let world = World::new(|_| {}).await;
+    let mut gateway = world.gateway("home").await;
+    gateway.report("ann", 1, SessionState::Background);
+    assert!(!gateway.ask("ann").await.online);
+}
+
+#[tokio::test]
+async fn sessions_of_a_lost_gateway_end_by_ttl() {
+    let world = World::new(|_| {}).await;
+    let (mut lost, mut away) = (world.gateway("lost").await, world.gateway("away").await);
+    lost.report("ann", 1, SessionState::Foreground);
+    lost.ask("ann").await;
+    away.watch("ann", true);
+    assert!(away.news().await.online);
+    drop(lost);
+    world.clock.advance(49_999);
+    assert!(away.ask("ann").await.online);
+    world.clock.advance(1);
+    assert!(!away.news().await.online);
+}
+
+#[tokio::test]
+async fn who_hides_looks_offline_at_once() {
+    let world = World::new(|_| {}).await;
+    let mut gateway = world.gateway("home").await;
+    gateway.report("ann", 1, SessionState::Foreground);
+    gateway.watch("ann", true);
+    assert!(gateway.news().await.online);
+    gateway.set("ann", "secret", true);
+    let nobody = Presence {
+        user_id: "ann".into(),
+        ..Presence::default()
+    };
+    assert_eq!(gateway.news().await, nobody);
+    assert_eq!(gateway.ask("ann").await, nobody);
+}
+
+#[tokio::test]
+async fn who_is_not_watched_any_more_is_not_heard_of() {
+    let world = World::new(|_| {}).await;
+    let mut gateway = world.gateway("home").await;
+    gateway.watch("ann", true);
+    gateway.watch("bob", true);
+    let both = [gateway.news().await.user_id, gateway.news().await.user_id];
+    assert_eq!(both, ["ann", "bob"]);
+    gateway.watch("ann", false);
+    gateway.report("ann", 1, SessionState::Foreground);
+    gateway.report("bob", 2, SessionState::Foreground);
+    assert_eq!(gateway.news().await.user_id, "bob");
+}
+
+/// A gateway that does not read gets the latest state when it reads again, and costs no more
+/// than its outbox meanwhile.
+#[tokio::test]
+async fn a_slow_gateway_gets_the_latest_state() {
+    let world = World::new(|config| config.outbox.items_max = 4).await;
+    let (mut slow, mut home) = (world.gateway("slow").await, world.gateway("home").await);
+    let users: Vec<String> = (0..50).map(|number| format!("user-{number}")).collect();
+    users.iter().for_each(|user| slow.watch(user, true));
+    for user in &users {
+        home.report(user, 1, SessionState::Foreground);
+        home.ask(user).await;
+    }
+    let mut online = std::collections::HashSet::new();
+    while online.len() < users.len() {
+        let news = slow.news().await;
+        if news.online {
+            online.insert(news.user_id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_frame_must_name_the_gateway() {
+    let world = World::new(|_| {}).await;
+    assert_eq!(
+        world.gateway("").await.end().await,
+        tonic::Code::InvalidArgument
+    );
+}
+
+#[tokio::test]
+async fn a_drain_ends_streams_and_keeps_settings() {
+    let world = World::new(|_| {}).await;
+    let mut gateway = world.gateway("home").await;
+    gateway.set("ann", "at sea", false);
+    assert_eq!(gateway.ask("ann").await.status, "at sea");
+    assert_eq!(world.tasks.drain(SOON).await, 0);
+    assert_eq!(gateway.end().await, tonic::Code::Ok);
+    let config = PresenceConfig {
+        data_dir: world._dir.path().into(),
+        ..PresenceConfig::default()
+    };
+    let reopened = PresenceService::open(config, world.clock, &Tasks::new("again"))
+        .await
+        .unwrap();
+    assert_eq!(
+        &*reopened.store.lookup(&["ann".into()]).await.unwrap()[0].status,
+        "at sea"
+    );
+}
