@@ -1,0 +1,568 @@
+//! Appending: from a command to an accepted event with everything that follows from it, or to the
+//! reason why not.
+//!
+//! The order of checks is the order of promises: membership (P7), known id (P3), predecessor
+//! (P3), rules; then the event is built and the state moves.
+//!
+//! Invariant: a refusal changes nothing.
+
+use super::{
+    Conversation,
+    event::{self, Origin, body_fingerprint},
+    index::{Index, Known, Verdict},
+    rules::room_for,
+    tail::Fact,
+};
+use crate::cells;
+use bytes::Bytes;
+use heddle_proto::{
+    errors::Fault,
+    ids::MessageId,
+    internal::{
+        AppendCommand, AppendResult, Blank, Cell, FanOutEvent, FanOutState, OverlayRow, RawEvent,
+        ReactionOverlay, append_command, overlay_row, raw_event::Kind,
+    },
+    time,
+    v1::{self, ErrorReason, MembershipAction, MembershipChange, Role},
+};
+use prost::Message as _;
+
+/// What is to be done about a command.
+#[derive(Debug)]
+pub enum Decision {
+    /// Nothing is appended; this is the answer.
+    Answer(AppendResult),
+    /// An event is appended.
+    Append(Box<Appended>),
+    /// Something must be read first; then ask again.
+    Needs(NeedsFact),
+}
+
+/// What must be read before a command can be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeedsFact {
+    /// The event at this seq, and what became of it.
+    Event(u64),
+    /// The ids of all events stored since this time, in milliseconds since the Unix epoch.
+    IdsSince(u64),
+}
+
+/// An accepted event and all that follows from it.
+#[derive(Debug)]
+pub struct Appended {
+    /// The event as it is stored and sent.
+    pub event: Bytes,
+    /// What mailboxes need of it.
+    pub fan_out: FanOutEvent,
+    /// Rows of projections that change with it.
+    pub cells: Vec<Cell>,
+    /// Bodies that go with it.
+    pub blanks: Vec<Blank>,
+    /// Changes of state of single mailboxes: who was removed is told so.
+    pub states: Vec<FanOutState>,
+    /// The answer once it is committed.
+    pub result: AppendResult,
+}
+
+/// What follows from an event beside the event.
+#[derive(Default)]
+struct Consequences {
+    cells: Vec<Cell>,
+    blanks: Vec<Blank>,
+    states: Vec<FanOutState>,
+}
+
+impl Conversation {
+    /// Decides about a command that arrived at `now_ms`; a group has at most `members_max`.
+    pub fn append(
+        &mut self,
+        user_id: &str,
+        device_id: &str,
+        command: &AppendCommand,
+        now_ms: u64,
+        members_max: usize,
+    ) -> Result<Decision, Fault> {
+        let kind = kind_of(command)?;
+        let creates = matches!(&kind, Kind::Membership(change)
+            if change.action() == MembershipAction::Created);
+        if !creates || self.exists() {
+            self.known_person_or_not_found(user_id)?;
+        }
+        let id = message_id(&command.client_message_id, "client_message_id")?;
+        let fingerprint = body_fingerprint(user_id, &kind);
+        match self.index.verdict(&id) {
+            Verdict::Known(known) => return known_answer(known, fingerprint),
+            Verdict::Unsure => return Ok(needs_ids(&id)),
+            Verdict::Fresh => {}
+        }
+        if creates && self.exists() {
+            let result = AppendResult {
+                seq: 0,
+                time_ms: self.time_ms,
+            };
+            return Ok(Decision::Answer(result));
+        }
+        if let Some(needs) = self.check_predecessor(command)? {
+            return Ok(needs);
+        }
+        let time_ms = now_ms.max(self.time_ms);
+        let client_message_id = &command.client_message_id;
+        let origin = Origin {
+            user_id,
+            device_id,
+            client_message_id,
+            time_ms,
+        };
+        self.decide(origin, id, fingerprint, command, kind, members_max)
+    }
+
+    /// A retry's first answer is due to a former member too; anything else is decided by role.
+    fn known_person_or_not_found(&self, user_id: &str) -> Result<(), Fault> {
+        match self.roster.person(user_id) {
+            Some(_) => Ok(()),
+            None => Err(Fault::not_found("conversation")),
+        }
+    }
+
+    fn check_predecessor(&self, command: &AppendCommand) -> Result<Option<Decision>, Fault> {
+        if command.predecessor_id.is_empty() {
+            return Ok(None);
+        }
+        let predecessor = message_id(&command.predecessor_id, "predecessor_id")?;
+        match self.index.verdict(&predecessor) {
+            Verdict::Known(_) => Ok(None),
+            Verdict::Unsure => Ok(Some(needs_ids(&predecessor))),
+            Verdict::Fresh => Err(Fault::new(
+                ErrorReason::PredecessorFailed,
+                "the send named as predecessor was not taken; retry it first, then this one",
+            )),
+        }
+    }
+
+    fn decide(
+        &mut self,
+        origin: Origin<'_>,
+        id: MessageId,
+        fingerprint: u64,
+        command: &AppendCommand,
+        kind: Kind,
+        members_max: usize,
+    ) -> Result<Decision, Fault> {
+        let seq = self.head_seq + 1;
+        let mut kind = kind;
+        let mut consequences = Consequences::default();
+        match &mut kind {
+            Kind::Message(_) => {
+                self.member_or_not_found(origin.user_id)?;
+            }
+            Kind::Edit(edit) => {
+                let target = edit.target_seq;
+                let Some(fact) = self.fact(target) else {
+                    return self.needs_event(target);
+                };
+                let member = self.member_or_not_found(origin.user_id)?;
+                self.target(member, target, &fact)?;
+                self.may_edit(member, &fact)?;
+                consequences
+                    .cells
+                    .push(self.edited(seq, origin.time_ms, edit, &fact));
+            }
+            Kind::Erase(erase) => {
+                let target = erase.target_seq;
+                let Some(fact) = self.fact(target) else {
+                    return self.needs_event(target);
+                };
+                let member = self.member_or_not_found(origin.user_id)?;
+                self.target(member, target, &fact)?;
+                self.may_erase(member, &fact)?;
+                erase.target_sender.clone_from(&fact.sender);
+                erase.target_ordinal = fact.ordinal;
+                self.erased(&mut consequences, seq, origin.time_ms, target, &fact);
+            }
+            Kind::Reaction(reaction) => {
+                let target = reaction.target_seq;
+                let Some(fact) = self.fact(target) else {
+                    return self.needs_event(target);
+                };
+                let member = self.member_or_not_found(origin.user_id)?;
+                self.target(member, target, &fact)?;
+                if fact.erased {
+                    return Err(Fault::not_found("message"));
+                }
+                consequences.cells.push(self.reacted(seq, origin, reaction));
+            }
+            Kind::Membership(change) => {
+                let added = self.membership(origin, seq, change, members_max, &mut consequences)?;
+                if !added {
+                    let result = AppendResult {
+                        seq: 0,
+                        time_ms: origin.time_ms,
+                    };
+                    return Ok(Decision::Answer(result));
+                }
+            }
+            Kind::Settings(settings) => {
+                let member = self.member_or_not_found(origin.user_id)?;
+                self.may_manage(member, "changing the title")?;
+                self.row.title.clone_from(&settings.title);
+                self.row.seq = seq;
+                consequences
+                    .cells
+                    .push(cells::conversation(&self.id, &self.row));
+            }
+        }
+        let known = Known {
+            seq,
+            time_ms: origin.time_ms,
+            fingerprint,
+        };
+        Ok(Decision::Append(Box::new(self.accept(
+            origin,
+            id,
+            known,
+            command,
+            kind,
+            consequences,
+        ))))
+    }
+
+    /// Builds the event and moves the state.
+    fn accept(
+        &mut self,
+        origin: Origin<'_>,
+        id: MessageId,
+        known: Known,
+        command: &AppendCommand,
+        kind: Kind,
+        consequences: Consequences,
+    ) -> Appended {
+        let ordinal = self.ordinal + u64::from(matches!(kind, Kind::Message(_)));
+        let raw = event::compose(&self.id, known.seq, ordinal, origin, kind);
+        let bytes = Bytes::from(raw.encode_to_vec());
+        let mut fan_out = match &raw.kind {
+            // The gateway has decoded the message already: its mentions need not be read again.
+            Some(Kind::Message(_)) => event::fan_out_of_message(&raw, bytes.clone(), command),
+            _ => event::fan_out(&raw, bytes.clone()),
+        };
+        fan_out.time_ms = origin.time_ms;
+        self.take_in(&raw, id, known);
+        let result = AppendResult {
+            seq: known.seq,
+            time_ms: known.time_ms,
+        };
+        let Consequences {
+            cells,
+            blanks,
+            states,
+        } = consequences;
+        Appended {
+            event: bytes,
+            fan_out,
+            cells,
+            blanks,
+            states,
+            result,
+        }
+    }
+
+    /// Moves head, ordinal, time, index, tail and the sender's own mark over an event.
+    pub(super) fn take_in(&mut self, raw: &RawEvent, id: MessageId, known: Known) {
+        self.head_seq = raw.seq;
+        self.ordinal = raw.ordinal;
+        self.time_ms = known.time_ms;
+        self.index.insert(id, known);
+        match &raw.kind {
+            Some(Kind::Edit(edit)) => {
+                if let Some(fact) = self.tail.get_mut(edit.target_seq) {
+                    fact.edit_seqs.push(raw.seq);
+                }
+            }
+            Some(Kind::Erase(erase)) => {
+                if let Some(fact) = self.tail.get_mut(erase.target_seq) {
+                    fact.erased = true;
+                }
+            }
+            _ => {}
+        }
+        self.tail.push(Fact::of(raw));
+        if matches!(raw.kind, Some(Kind::Message(_))) {
+            self.move_own_mark(&raw.sender, raw.seq, raw.ordinal);
+        }
+    }
+
+    fn fact(&self, seq: u64) -> Option<Fact> {
+        if seq == 0 || seq > self.head_seq {
+            // No such event: a fact that is no message is refused as not found.
+            return Some(Fact::default());
+        }
+        self.tail.get(seq).cloned()
+    }
+
+    fn needs_event(&self, seq: u64) -> Result<Decision, Fault> {
+        Ok(Decision::Needs(NeedsFact::Event(seq)))
+    }
+
+    fn edited(
+        &self,
+        seq: u64,
+        time_ms: u64,
+        edit: &heddle_proto::internal::EditAppend,
+        fact: &Fact,
+    ) -> Cell {
+        let edit_seqs = fact.edit_seqs.iter().copied().chain([seq]).collect();
+        let kind = Some(overlay_row::Kind::Edited(edit.message.clone()));
+        let target_seq = edit.target_seq;
+        let row = OverlayRow {
+            target_seq,
+            seq,
+            time_ms,
+            kind,
+            edit_seqs,
+        };
+        cells::overlay(&self.id, &row)
+    }
+
+    fn erased(
+        &self,
+        consequences: &mut Consequences,
+        seq: u64,
+        time_ms: u64,
+        target_seq: u64,
+        fact: &Fact,
+    ) {
+        let kind = Some(overlay_row::Kind::Erased(true));
+        let row = OverlayRow {
+            target_seq,
+            seq,
+            time_ms,
+            kind,
+            edit_seqs: Vec::new(),
+        };
+        consequences.cells.push(cells::overlay(&self.id, &row));
+        let gone = fact.edit_seqs.iter().copied().chain([target_seq]);
+        consequences.blanks.extend(gone.map(|seq| Blank {
+            log_id: self.id.to_bytes(),
+            seq,
+        }));
+    }
+
+    fn reacted(&self, seq: u64, origin: Origin<'_>, reaction: &v1::Reaction) -> Cell {
+        let overlay = ReactionOverlay {
+            user_id: origin.user_id.to_owned(),
+            key: reaction.key.clone(),
+            removed: reaction.removed,
+        };
+        let row = OverlayRow {
+            target_seq: reaction.target_seq,
+            seq,
+            time_ms: origin.time_ms,
+            kind: Some(overlay_row::Kind::Reaction(overlay)),
+            edit_seqs: Vec::new(),
+        };
+        cells::overlay(&self.id, &row)
+    }
+
+    /// Applies a change of members; `false`: there is nothing to change.
+    fn membership(
+        &mut self,
+        origin: Origin<'_>,
+        seq: u64,
+        change: &mut MembershipChange,
+        members_max: usize,
+        consequences: &mut Consequences,
+    ) -> Result<bool, Fault> {
+        match change.action() {
+            MembershipAction::Created => {
+                self.may_create(
+                    origin.user_id,
+                    origin.client_message_id,
+                    change,
+                    members_max,
+                )?;
+                self.create(origin, seq, change, consequences);
+            }
+            MembershipAction::Added => {
+                let member = self.member_or_not_found(origin.user_id)?;
+                self.may_manage(member, "adding members")?;
+                let new: Vec<_> = change
+                    .user_ids
+                    .iter()
+                    .filter(|user_id| self.roster.member(user_id).is_none())
+                    .cloned()
+                    .collect();
+                room_for(self.roster.member_count() + new.len(), members_max)?;
+                if new.is_empty() {
+                    return Ok(false);
+                }
+                let role = Role::try_from(change.role)
+                    .unwrap_or(Role::Member)
+                    .max(Role::Member);
+                self.member_or_not_found(origin.user_id)
+                    .and_then(|member| {
+                        if role > Role::Member {
+                            self.may_set_role(member)
+                        } else {
+                            Ok(())
+                        }
+                    })?;
+                self.join_all(&new, role, seq, consequences);
+            }
+            MembershipAction::Removed => {
+                let member = self.member_or_not_found(origin.user_id)?;
+                self.may_manage(member, "removing a member")?;
+                let [user_id] = change.user_ids.as_slice() else {
+                    return Err(Fault::field("user_id", "name one member"));
+                };
+                let user_id = user_id.clone();
+                let who = self
+                    .roster
+                    .member(&user_id)
+                    .ok_or_else(|| Fault::not_found("member"))?;
+                self.may_go(member, who)?;
+                self.go(&user_id, seq, origin.time_ms, consequences);
+            }
+            MembershipAction::Left => {
+                let member = self.member_or_not_found(origin.user_id)?;
+                self.group_only("leaving")?;
+                self.may_go(member, member)?;
+                change.user_ids = vec![origin.user_id.to_owned()];
+                self.go(origin.user_id, seq, origin.time_ms, consequences);
+            }
+            MembershipAction::RoleSet => self.role_set(origin, seq, change, consequences)?,
+            MembershipAction::Unspecified => {
+                return Err(Fault::field("membership.action", "say what happens"));
+            }
+        }
+        Ok(true)
+    }
+
+    fn role_set(
+        &mut self,
+        origin: Origin<'_>,
+        seq: u64,
+        change: &MembershipChange,
+        consequences: &mut Consequences,
+    ) -> Result<(), Fault> {
+        let member = self.member_or_not_found(origin.user_id)?;
+        self.may_set_role(member)?;
+        let [user_id] = change.user_ids.as_slice() else {
+            return Err(Fault::field("user_id", "name one member"));
+        };
+        if change.role() == Role::Unspecified {
+            return Err(Fault::field(
+                "role",
+                "say which role: member, admin or owner",
+            ));
+        }
+        let who = self
+            .roster
+            .member(user_id)
+            .ok_or_else(|| Fault::not_found("member"))?;
+        if change.role() != Role::Owner {
+            self.may_go(member, who)?;
+        }
+        let row = self.roster.set_role(user_id, change.role(), seq);
+        consequences
+            .cells
+            .extend(row.map(|row| cells::member(&self.id, &row)));
+        Ok(())
+    }
+
+    fn create(
+        &mut self,
+        origin: Origin<'_>,
+        seq: u64,
+        change: &MembershipChange,
+        consequences: &mut Consequences,
+    ) {
+        self.row.kind = change.conversation_kind;
+        self.row.title.clone_from(&change.title);
+        self.row.creator = origin.user_id.to_owned();
+        self.row.create_time_ms = origin.time_ms;
+        self.row.seq = seq;
+        consequences
+            .cells
+            .push(cells::conversation(&self.id, &self.row));
+        let direct = self.is_direct();
+        for user_id in &change.user_ids {
+            let owns = !direct && user_id == origin.user_id;
+            let role = if owns { Role::Owner } else { Role::Member };
+            self.join_all(std::slice::from_ref(user_id), role, seq, consequences);
+        }
+    }
+
+    fn join_all(
+        &mut self,
+        user_ids: &[String],
+        role: Role,
+        seq: u64,
+        consequences: &mut Consequences,
+    ) {
+        for user_id in user_ids {
+            let row = self.roster.join(user_id, role, seq, self.ordinal);
+            consequences.cells.push(cells::member(&self.id, &row));
+        }
+    }
+
+    fn go(&mut self, user_id: &str, seq: u64, time_ms: u64, consequences: &mut Consequences) {
+        let Some(row) = self.roster.leave(user_id, seq) else {
+            return;
+        };
+        consequences.cells.push(cells::member(&self.id, &row));
+        let membership = v1::MembershipState {
+            conversation_id: self.id.to_bytes(),
+            since_seq: row.since_seq,
+            until_seq: seq,
+        };
+        let change = v1::StateChange {
+            create_time: Some(time::timestamp(time_ms)),
+            kind: Some(v1::state_change::Kind::Membership(membership)),
+        };
+        let state = Bytes::from(change.encode_to_vec());
+        consequences.states.push(FanOutState {
+            user_id: user_id.to_owned(),
+            state,
+        });
+    }
+}
+
+fn kind_of(command: &AppendCommand) -> Result<Kind, Fault> {
+    use append_command::Kind as Asked;
+    Ok(match command.kind.clone() {
+        Some(Asked::Message(message)) => Kind::Message(message),
+        Some(Asked::Edit(edit)) => Kind::Edit(edit),
+        Some(Asked::Erase(erase)) => Kind::Erase(v1::Erase {
+            target_seq: erase.target_seq,
+            ..Default::default()
+        }),
+        Some(Asked::Reaction(reaction)) => Kind::Reaction(reaction),
+        Some(Asked::Membership(change)) => Kind::Membership(change),
+        Some(Asked::Settings(settings)) => Kind::Settings(settings),
+        None => {
+            return Err(Fault::field(
+                "append.kind",
+                "this server does not know the kind",
+            ));
+        }
+    })
+}
+
+fn message_id(bytes: &Bytes, field: &str) -> Result<MessageId, Fault> {
+    MessageId::from_wire(bytes).ok_or_else(|| Fault::field(field, "is not a UUID of version 7"))
+}
+
+fn known_answer(known: Known, fingerprint: u64) -> Result<Decision, Fault> {
+    if known.fingerprint == fingerprint {
+        let result = AppendResult {
+            seq: known.seq,
+            time_ms: known.time_ms,
+        };
+        return Ok(Decision::Answer(result));
+    }
+    let text = "this client_message_id was used with another body; mint a new one";
+    Err(Fault::new(ErrorReason::IdReused, text))
+}
+
+fn needs_ids(id: &MessageId) -> Decision {
+    Decision::Needs(NeedsFact::IdsSince(Index::earliest_ms(id)))
+}
