@@ -1,0 +1,22 @@
+//! The only door to the event store: append, read, own.
+//!
+//! `store` is the trait and its law, `embedded` the backend in one directory, `query` the reads
+//! that are composed above any backend, `service` the door on the wire, `start` its life. Knows
+//! conversations and mailboxes only as logs of events, and tables only as cells.
+//!
+//! Invariant: `COMMITTED` means on stable storage under an epoch verified after that, and nothing
+//! read here differs from what was written by a bit.
+
+pub mod cell;
+pub mod config;
+pub mod embedded;
+pub mod event;
+pub mod query;
+pub mod row;
+pub mod service;
+mod start;
+pub mod store;
+
+pub use config::{HistoryConfig, HistoryProcess};
+pub use embedded::{EmbeddedStore, OpenError};
+pub use start::{HistoryService, SERVICE, start};

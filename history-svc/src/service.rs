@@ -1,0 +1,251 @@
+//! The service: the store's door on the wire.
+//!
+//! A stream's handler answers at once and leaves a task behind that reads frames and never waits
+//! for the store: each frame becomes a future beside the reading. Commits of one stream reach the
+//! store in the order of their frames, since the store takes its order from the calls.
+//!
+//! Invariant: every item of every frame is answered exactly once while the stream lives; what is
+//! in flight is bounded per stream, and what is beyond the bound is refused, not delayed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, Stream, StreamExt};
+use heddle_kit::Tasks;
+use heddle_kit::link::{Outbox, OutboxOptions, outbox};
+use heddle_proto::internal::store_service_server::{StoreService, StoreServiceServer};
+use heddle_proto::internal::{
+    Commit, CommitOutcome, CommitRequest, CommitResponse, CommitStatus, ReadOutcome, ReadRequest,
+    ReadResponse, TakeShardsRequest, TakeShardsResponse,
+};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::config::HistoryConfig;
+use crate::query;
+use crate::store::{EventStore, ReadError, StoreError, outcome};
+
+/// A frame of commits may be this large; shards keep below it (a batch is 1 MiB at most).
+pub const FRAME_BYTES_MAX: usize = 32 << 20;
+/// Shards named in one request to take them.
+const TAKE_SHARDS_MAX: usize = 65_536;
+
+/// The store behind the wire. Cheap to clone.
+#[derive(Clone)]
+pub struct StoreDoor {
+    store: Arc<dyn EventStore>,
+    config: Arc<HistoryConfig>,
+    tasks: Tasks,
+}
+
+type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl StoreDoor {
+    /// Puts a store behind the wire; its streams are tasks of `tasks`.
+    pub fn new(store: Arc<dyn EventStore>, config: HistoryConfig, tasks: Tasks) -> Self {
+        Self {
+            store,
+            config: Arc::new(config),
+            tasks,
+        }
+    }
+
+    /// The gRPC routes.
+    pub fn routes(self) -> Routes {
+        let server = StoreServiceServer::new(self)
+            .max_decoding_message_size(FRAME_BYTES_MAX)
+            .max_encoding_message_size(usize::MAX);
+        Routes::new(server)
+    }
+
+    fn outbox_options(&self, items_max: usize) -> OutboxOptions {
+        OutboxOptions {
+            items_max,
+            bytes_max: self.config.answers_bytes_max,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl StoreService for StoreDoor {
+    type CommitStream = Frames<CommitResponse>;
+    type ReadStream = Frames<ReadResponse>;
+
+    async fn commit(
+        &self,
+        request: Request<Streaming<CommitRequest>>,
+    ) -> Result<Response<Self::CommitStream>, Status> {
+        // Twice the bound, so that refusals find room too; see `CommitLink::refuse`.
+        let options = self.outbox_options(2 * self.config.commits_in_flight_max);
+        let (answers, stream) = outbox(options, |outcomes| Ok(CommitResponse { outcomes }));
+        let link = CommitLink {
+            store: self.store.clone(),
+            answers,
+            in_flight: FuturesUnordered::new(),
+            in_flight_len: 0,
+            in_flight_max: self.config.commits_in_flight_max,
+        };
+        let stopping = self.tasks.stopping().clone();
+        let frames = request.into_inner();
+        self.tasks.spawn_contained("commit stream", async move {
+            tokio::select! {
+                () = link.run(frames) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn read(
+        &self,
+        request: Request<Streaming<ReadRequest>>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        let options = self.outbox_options(2 * self.config.reads_in_flight_max);
+        let (answers, stream) = outbox(options, |outcomes| Ok(ReadResponse { outcomes }));
+        let link = ReadLink {
+            store: self.store.clone(),
+            answers,
+            in_flight_max: self.config.reads_in_flight_max,
+        };
+        let stopping = self.tasks.stopping().clone();
+        let frames = request.into_inner();
+        self.tasks.spawn_contained("read stream", async move {
+            tokio::select! {
+                () = link.run(frames) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn take_shards(
+        &self,
+        request: Request<TakeShardsRequest>,
+    ) -> Result<Response<TakeShardsResponse>, Status> {
+        let TakeShardsRequest {
+            shards,
+            node,
+            nonce,
+        } = request.into_inner();
+        if shards.is_empty() || shards.len() > TAKE_SHARDS_MAX {
+            let text = format!(
+                "shards: {} named; name 1 to {TAKE_SHARDS_MAX}",
+                shards.len()
+            );
+            return Err(Status::invalid_argument(text));
+        }
+        tracing::info!(node, nonce, shards = shards.len(), "shards are taken");
+        match self.store.take_shards(shards).await {
+            Ok(epochs) => Ok(Response::new(TakeShardsResponse { epochs })),
+            Err(error @ StoreError::Refused(_)) => Err(Status::unavailable(error.to_string())),
+            Err(error @ StoreError::Unknown(_)) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+}
+
+/// One stream of commits.
+struct CommitLink {
+    store: Arc<dyn EventStore>,
+    answers: Outbox<CommitOutcome>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Vec<CommitOutcome>>>,
+    in_flight_len: usize,
+    in_flight_max: usize,
+}
+
+impl CommitLink {
+    async fn run(mut self, mut frames: Streaming<CommitRequest>) {
+        let mut open = true;
+        while open || !self.in_flight.is_empty() {
+            tokio::select! {
+                Some(outcomes) = self.in_flight.next() => self.answer(outcomes),
+                frame = frames.next(), if open => match frame {
+                    Some(Ok(CommitRequest { commits })) => self.take(commits),
+                    // What was begun is finished and answered, if the peer still listens.
+                    Some(Err(_)) | None => open = false,
+                },
+            }
+        }
+    }
+
+    /// Hands a frame to the store; the place in the order is taken here, not when polled.
+    fn take(&mut self, commits: Vec<Commit>) {
+        if self.in_flight_len + commits.len() > self.in_flight_max {
+            let max = self.in_flight_max;
+            let text = format!("more than {max} commits of this stream wait; send fewer at once");
+            let refuse = |commit: Commit| outcome(commit.id, CommitStatus::Refused, text.clone());
+            self.send(commits.into_iter().map(refuse).collect());
+            return;
+        }
+        self.in_flight_len += commits.len();
+        self.in_flight.push(self.store.commit(commits));
+    }
+
+    /// Answers what came back, and with it all else that the same sync has finished.
+    fn answer(&mut self, mut outcomes: Vec<CommitOutcome>) {
+        while let Some(Some(more)) = self.in_flight.next().now_or_never() {
+            outcomes.extend(more);
+        }
+        self.in_flight_len -= outcomes.len();
+        self.send(outcomes);
+    }
+
+    fn send(&self, outcomes: Vec<CommitOutcome>) {
+        if !self.answers.try_send_all(outcomes).is_empty() {
+            // The peer reads no answers but sends on: it gets no promise that it did not hear.
+            self.answers.close();
+        }
+    }
+}
+
+/// One stream of reads.
+struct ReadLink {
+    store: Arc<dyn EventStore>,
+    answers: Outbox<ReadOutcome>,
+    in_flight_max: usize,
+}
+
+impl ReadLink {
+    async fn run(self, mut frames: Streaming<ReadRequest>) {
+        let (mut in_flight, mut in_flight_len, mut open) = (FuturesUnordered::new(), 0, true);
+        while open || !in_flight.is_empty() {
+            tokio::select! {
+                Some(answered) = in_flight.next() => in_flight_len -= answered,
+                frame = frames.next(), if open => match frame {
+                    Some(Ok(ReadRequest { reads })) => {
+                        if in_flight_len + self.answers.len() + reads.len() > self.in_flight_max {
+                            reads.iter().for_each(|read| self.exhausted(read.id));
+                            continue;
+                        }
+                        in_flight_len += reads.len();
+                        in_flight.push(self.frame(reads));
+                    }
+                    Some(Err(_)) | None => open = false,
+                },
+            }
+        }
+    }
+
+    /// Answers one frame; returns how many reads it had.
+    async fn frame(&self, reads: Vec<heddle_proto::internal::Read>) -> usize {
+        let count = reads.len();
+        query::run(&*self.store, reads, |outcome| {
+            let id = outcome.id;
+            if self.answers.try_send(outcome).is_err() {
+                self.exhausted(id);
+            }
+        })
+        .await;
+        count
+    }
+
+    fn exhausted(&self, id: u64) {
+        let text = "too many answers of this stream wait to be read".to_owned();
+        let refusal = query::failure(id, &ReadError::Exhausted(text));
+        if self.answers.try_send(refusal).is_err() {
+            // Not even room for a refusal: the peer does not read, and will not get all answers.
+            self.answers.close();
+        }
+    }
+}

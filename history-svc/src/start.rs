@@ -1,0 +1,99 @@
+//! The service's life: opening the store, its tasks, and the process around it.
+//!
+//! Invariant: the store is closed after the last task that uses it, so that nothing accepted is
+//! given up at a drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heddle_kit::health::{Health, add_reflection};
+use heddle_kit::run::{Context, StartError};
+use heddle_kit::{Guarded, Tasks, serve};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::config::{HistoryConfig, HistoryProcess};
+use crate::embedded::{EmbeddedStore, OpenError};
+use crate::service::StoreDoor;
+use crate::store::EventStore;
+
+/// The service's full name, for health.
+pub const SERVICE: &str = "heddle.internal.v1.StoreService";
+/// How often the age of erased bodies is looked at.
+const ERASURE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The event store of one process.
+pub struct HistoryService {
+    store: Arc<EmbeddedStore>,
+    door: StoreDoor,
+}
+
+impl HistoryService {
+    /// Opens the store below `config.data_dir`; the service's tasks are spawned on `tasks`, which
+    /// should be a child of its own.
+    pub async fn open(config: HistoryConfig, tasks: &Tasks) -> Result<Self, OpenError> {
+        let opening = config.clone();
+        let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&opening)).await;
+        let store = Arc::new(opened.unwrap_or_else(|panic| {
+            Err(OpenError::Engine {
+                path: config.store_dir(),
+                detail: panic.to_string(),
+            })
+        })?);
+        tasks.spawn("store", keep(store.clone(), config.clone(), tasks.clone()));
+        let dynamic: Arc<dyn EventStore> = store.clone();
+        let door = StoreDoor::new(dynamic, config, tasks.clone());
+        Ok(Self { store, door })
+    }
+
+    /// The gRPC routes.
+    pub fn routes(&self) -> Routes {
+        self.door.clone().routes()
+    }
+
+    /// The store itself, for checks and tests.
+    pub fn store(&self) -> &Arc<EmbeddedStore> {
+        &self.store
+    }
+}
+
+/// Compacts when erased bodies have waited long enough, and closes the store at the end.
+async fn keep(store: Arc<EmbeddedStore>, config: HistoryConfig, tasks: Tasks) {
+    let age_max = config.erase_compaction_age();
+    loop {
+        tokio::select! {
+            () = tasks.stopping().cancelled() => break,
+            () = tokio::time::sleep(ERASURE_CHECK_INTERVAL) => {}
+        }
+        if store.erasure_age().is_some_and(|age| age >= age_max) {
+            let compacting = store.clone();
+            let done = tokio::task::spawn_blocking(move || compacting.compact()).await;
+            match done {
+                Ok(Ok(())) => tracing::info!("erased bodies have left the disk"),
+                failed => tracing::error!(?failed, "erased bodies are still on disk; will retry"),
+            }
+        }
+    }
+    store.close().await;
+}
+
+/// Starts the service as a process of its own.
+pub async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
+    let Context { config, tasks, .. } = context;
+    let own = tasks.child("history");
+    let service = HistoryService::open(config.history, &own).await?;
+    let (routes, health) = Health::add_to(service.routes()).await;
+    let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
+    let guarded = Guarded::new(routes, &config.layers);
+    let listener = TcpListener::bind(config.listen).await?;
+    let address = serve(
+        listener,
+        None,
+        &config.serve,
+        guarded,
+        &tasks.child("server"),
+    )?;
+    health.serving(&[SERVICE]).await;
+    tracing::info!(%address, "serving the event store");
+    Ok(())
+}
