@@ -9,6 +9,8 @@
 
 pub mod cell;
 pub mod config;
+#[cfg(test)]
+mod contract;
 pub mod embedded;
 pub mod event;
 pub mod query;

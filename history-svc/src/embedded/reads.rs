@@ -12,7 +12,7 @@ use crate::row::{self, Row};
 use crate::store::{CellsRead, ReadError, ReadResult, RowsRead, StoreAnswer, StoreRead, TailRead};
 
 /// Bytes of rows in one answer to a tail read; what is older is left out.
-pub const TAIL_BYTES_MAX: usize = 32 << 20;
+pub const TAIL_BYTES_MAX: usize = 16 << 20;
 
 /// Answers reads, all from one state of the store.
 pub fn read_all(engine: &Engine, reads: &[StoreRead]) -> Vec<ReadResult> {
