@@ -35,8 +35,8 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Header list of one request; h2's own default is 16 MiB.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-/// Bytes that one stream may have written and not sent. hyper's own default is 400 KiB, and a reader
-/// that stalls has them all.
+/// Bytes that one stream may have written and not sent. hyper's own default is 400 KiB, and a
+/// reader that stalls has them all.
 pub const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// Streams of one connection.
 pub const STREAMS_MAX: u32 = 256;

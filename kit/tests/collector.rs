@@ -2,6 +2,8 @@
 //!
 //! A process of its own, since the subscriber is one for the whole process.
 
+#![expect(clippy::unwrap_used, reason = "a test as a whole")]
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};

@@ -1,12 +1,12 @@
 //! Caps: how many connections there are, in total and from each address.
 //!
-//! [`super::Incoming`] asks before a handshake begins; a [`Place`] is given back by its drop, at the
-//! latest when the connection is closed.
+//! [`super::Incoming`] asks before a handshake begins; a [`Place`] is given back by its drop, at
+//! the latest when the connection is closed.
 //!
 //! Invariant: the counts equal the number of places that exist, and never pass the caps.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Refusal;
@@ -49,6 +49,7 @@ impl ConnectionCaps {
     }
 
     pub(super) fn enter(&self, address: IpAddr) -> Result<Place, Refusal> {
+        let address = network(address);
         let mut counts = self.lock();
         if counts.total >= self.0.total_max {
             return Err(Refusal::TooMany);
@@ -71,6 +72,17 @@ impl ConnectionCaps {
     }
 }
 
+/// What counts as one address: for IPv6 its /64, since whoever has one address has all of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let prefix = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(prefix))
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.caps.lock();
@@ -89,6 +101,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
+
+    #[test]
+    fn one_network_is_one_address() {
+        let parsed = |text: &str| network(text.parse().unwrap());
+        assert_eq!(parsed("2001:db8::1"), parsed("2001:db8::ffff:0:0:2"));
+        assert_ne!(parsed("2001:db8::1"), parsed("2001:db8:0:1::1"));
+        assert_eq!(parsed("::ffff:10.0.0.1"), parsed("10.0.0.1"));
+        assert_ne!(parsed("10.0.0.1"), parsed("10.0.0.2"));
+    }
 
     proptest! {
         /// Whoever comes and goes, no cap is passed and nothing is left behind.

@@ -50,7 +50,7 @@ crate::config! {
         pub handshake_timeout_ms: u64 = HANDSHAKE_TIMEOUT_MS,
         /// Peers that may be in their handshake at once; more are closed at once.
         pub pending_handshakes_max: usize = PENDING_HANDSHAKES_MAX,
-        /// Connections from one IP address; more are closed at once.
+        /// Connections from one IPv4 address or IPv6 /64; more are closed at once.
         pub connections_per_address_max: usize = CONNECTIONS_PER_ADDRESS_MAX,
         /// Connections in total; more are closed at once.
         pub connections_max: usize = CONNECTIONS_MAX,
@@ -153,9 +153,12 @@ impl Door {
             };
             match self.admit(remote) {
                 Ok((permit, place)) => {
-                    let door = self.clone();
+                    let (door, stopping) = (self.clone(), tasks.stopping().child_token());
                     tasks.spawn_contained("handshake", async move {
-                        door.greet(socket, remote, permit, place).await;
+                        tokio::select! {
+                            () = door.greet(socket, remote, permit, place) => {}
+                            () = stopping.cancelled() => {}
+                        }
                     });
                 }
                 Err(refusal) => self.refuse(remote, refusal),

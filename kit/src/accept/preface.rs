@@ -95,7 +95,9 @@ mod tests {
     proptest! {
         /// Cutting the bytes in other places changes nothing, and nothing read is lost.
         #[test]
-        fn what_is_read_is_replayed(rest in prop::collection::vec(any::<u8>(), 0..64), cut in 1..90usize) {
+        fn what_is_read_is_replayed(
+            rest in prop::collection::vec(any::<u8>(), 0..64), cut in 1..90usize
+        ) {
             let sent = [HTTP2, &rest].concat();
             let cut = cut.min(sent.len());
             let mut io = sent[..cut].chain(&sent[cut..]);

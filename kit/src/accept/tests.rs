@@ -161,8 +161,14 @@ async fn connections_are_capped_and_places_come_back() {
 }
 
 #[tokio::test]
-async fn draining_closes_the_port() {
-    let (mut incoming, address, tasks) = started(AcceptOptions::default()).await;
+async fn draining_closes_the_port_and_waits_for_no_handshake() {
+    let options = AcceptOptions {
+        handshake_timeout_ms: 600_000,
+        ..AcceptOptions::default()
+    };
+    let (mut incoming, address, tasks) = started(options).await;
+    let _silent = connected(address, b"").await;
+    until(|| tasks.len() == 2).await;
     assert_eq!(tasks.drain(SOON).await, 0);
     assert!(incoming.next().await.is_none());
     assert!(TcpStream::connect(address).await.is_err());

@@ -43,7 +43,8 @@ macro_rules! config {
         }
     ) => {
         $(#[doc = $struct_doc])*
-        #[derive(Clone, Debug, $crate::config::serde::Serialize, $crate::config::serde::Deserialize)]
+        #[derive(Clone, Debug)]
+        #[derive($crate::config::serde::Serialize, $crate::config::serde::Deserialize)]
         #[serde(crate = "heddle_kit::config::serde", default, deny_unknown_fields)]
         pub struct $name {
             $($(#[doc = $doc])* pub $field: $type,)*

@@ -12,6 +12,7 @@ mod error;
 mod declare;
 mod environment;
 mod sample;
+mod secret;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{ConfigError, Problem};
 pub use sample::sample;
+pub use secret::Secret;
 #[doc(hidden)]
 pub use serde;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use proptest::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::*;
 
@@ -172,6 +172,16 @@ fn the_sample_explains_and_loads() {
     assert!(sample.contains("# address =\n"), "{sample}");
     let settings = load_with(&sample, &[], ()).unwrap();
     assert_eq!(settings.listener.queue_len_max, 16);
+}
+
+#[test]
+fn a_secret_is_read_and_not_shown() {
+    let secret = Secret::deserialize(serde::de::value::StrDeserializer::<figment::Error>::new(
+        "s3",
+    ));
+    let secret = secret.unwrap();
+    assert_eq!(secret.expose(), "s3");
+    assert!(!format!("{secret:?}").contains("s3"));
 }
 
 proptest! {

@@ -176,8 +176,26 @@ impl<T> Outbox<T> {
         outcome
     }
 
+    /// Puts in an item whose number is bounded elsewhere, such as an answer to a request under
+    /// way: it is taken even over the bounds, since nobody could give it back. Dropped if the
+    /// stream has ended.
+    pub fn send_permitted(&self, item: T) {
+        let size = (self.0.size_of)(&item);
+        let mut queue = self.0.lock();
+        if queue.closed {
+            return;
+        }
+        let sleeping = queue.waiting.is_empty();
+        queue.waiting_bytes += size;
+        queue.waiting.push_back((item, size));
+        drop(queue);
+        if sleeping {
+            self.0.writer.wake();
+        }
+    }
+
     /// Puts many items in with one wake-up. Returns those that were not taken, in order: once
-    /// one is refused, all after it are.
+    /// one is refused, all after it are. The iterator runs under the lock: give it ready items.
     pub fn try_send_all(&self, items: impl IntoIterator<Item = T>) -> Vec<T> {
         let mut items = items.into_iter();
         let mut refused = Vec::new();

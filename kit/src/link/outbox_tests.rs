@@ -9,21 +9,14 @@ use proptest::prelude::*;
 
 type Sized = (u32, usize);
 
-fn sized(
-    items_max: usize,
-    bytes_max: usize,
-) -> (
-    Outbox<Sized>,
-    Frames<Sized, impl FnMut(Vec<Sized>) -> Vec<Sized>>,
-) {
-    outbox_sized(
-        OutboxOptions {
-            items_max,
-            bytes_max,
-        },
-        |item: &Sized| item.1,
-        |items| items,
-    )
+type Whole = fn(Vec<Sized>) -> Vec<Sized>;
+
+fn sized(items_max: usize, bytes_max: usize) -> (Outbox<Sized>, Frames<Sized, Whole>) {
+    let options = OutboxOptions {
+        items_max,
+        bytes_max,
+    };
+    outbox_sized(options, |item| item.1, (|items| items) as Whole)
 }
 
 #[derive(Default)]
@@ -67,6 +60,21 @@ fn a_full_outbox_gives_the_item_back() {
     let (outbox, _frames) = sized(10, 100);
     outbox.try_send((0, 500)).unwrap();
     assert_eq!(outbox.try_send_all([(1, 1), (2, 1)]), [(1, 1), (2, 1)]);
+}
+
+#[tokio::test]
+async fn a_permitted_item_is_taken_even_when_full() {
+    let (outbox, mut frames) = sized(1, 100);
+    outbox.try_send((0, 1)).unwrap();
+    outbox.send_permitted((1, 1));
+    assert!(matches!(
+        outbox.try_send((2, 1)),
+        Err(TrySendError::Full(_))
+    ));
+    assert_eq!(frames.next().await, Some(vec![(0, 1), (1, 1)]));
+    outbox.close();
+    outbox.send_permitted((3, 1));
+    assert_eq!(frames.next().await, None);
 }
 
 #[tokio::test]

@@ -77,39 +77,11 @@ async fn wrong_addresses_say_what_to_write() {
     assert!(error.to_string().contains("tls.ca"), "{error}");
 }
 
-/// A service that answers only to a local peer.
-#[derive(Clone)]
-struct Probe;
-
-impl tonic::server::NamedService for Probe {
-    const NAME: &'static str = "heddle.test.Probe";
-}
-
-impl Service<Request<Body>> for Probe {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let local = request.extensions().get::<Peer>() == Some(&Peer::Local);
-        let answer = if local {
-            Code::Ok
-        } else {
-            Code::PermissionDenied
-        };
-        std::future::ready(Ok(Status::new(answer, "").into_http()))
-    }
-}
-
 #[tokio::test]
 async fn local_calls_come_from_a_local_peer() {
-    let mut link = Link::local(Routes::new(Probe));
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = "/heddle.test.Probe/Call".parse().unwrap();
-    let response = link.call(request).await.unwrap();
-    assert_eq!(response.headers().get("grpc-status").unwrap(), "0");
+    let local = |request: &Request<Body>| request.extensions().get() == Some(&Peer::Local);
+    assert_eq!(
+        testing::probe(Link::local(Routes::new(testing::Probe(local)))).await,
+        Code::Ok
+    );
 }

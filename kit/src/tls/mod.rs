@@ -59,7 +59,8 @@ pub enum TlsError {
     Mismatch(String),
 }
 
-/// Makes ring the crypto provider of this process. Call it first in `main`; more calls are harmless.
+/// Makes ring the crypto provider of this process. Call it first in `main`; more calls are
+/// harmless.
 pub fn install_crypto_provider() {
     if CryptoProvider::get_default().is_none() {
         // Loses only against another thread that installs the same.

@@ -5,12 +5,13 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::net::TcpListener;
 use tonic::Code;
+use tonic::service::Routes;
 
 use super::*;
-use crate::layers::{Guarded, LayerOptions};
+use crate::layers::{Guarded, LayerOptions, Peer};
 use crate::link::{Link, LinkOptions};
 use crate::serve::{ServeOptions, serve};
-use crate::testing::{self, health_of};
+use crate::testing::{self, Probe, health_of, probe};
 
 struct Authority {
     directory: tempfile::TempDir,
@@ -105,6 +106,42 @@ async fn certificates_are_checked_on_both_sides() {
     assert!(health_of(link(&url, &foreign), "named").await.is_err());
     let untrusting = health_of(link(&url, &theirs.issue("client")), "named").await;
     assert_eq!(untrusting, Err(Code::Unavailable));
+    tasks.drain(std::time::Duration::from_millis(100)).await;
+}
+
+#[tokio::test]
+async fn handlers_see_the_names_of_a_certified_peer() {
+    let certified = |request: &http::Request<tonic::body::Body>| {
+        let Some(Peer::Remote {
+            names: Some(names), ..
+        }) = request.extensions().get()
+        else {
+            return false;
+        };
+        names.iter().any(|name| name == "localhost")
+    };
+    let tasks = Tasks::new("test");
+    let authority = Authority::new();
+    let service = Guarded::new(Routes::new(Probe(certified)), &LayerOptions::default());
+    let tls = ServerTls::load(&authority.issue("server"), false).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = serve(
+        listener,
+        Some(tls),
+        &ServeOptions::default(),
+        service,
+        &tasks,
+    )
+    .unwrap();
+    let url = format!("https://localhost:{}", address.port());
+    assert_eq!(
+        probe(link(&url, &authority.issue("client"))).await,
+        Code::Ok
+    );
+    assert_eq!(
+        probe(link(&url, &authority.only_ca())).await,
+        Code::PermissionDenied
+    );
     tasks.drain(std::time::Duration::from_millis(100)).await;
 }
 
