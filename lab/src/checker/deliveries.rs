@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::history::{BODY_OVERLAID, Device, Event, History, Kind, Outcome, Seen, Window};
+use super::history::{Device, History, Seen, Window};
 use super::log::Log;
+use super::record::{BODY_OVERLAID, Event, Kind, Outcome};
 use super::{Report, Verdict};
 
 /// How long after an erasure's OK a delivery may still have been under way, on a session that was
@@ -42,7 +43,7 @@ pub(super) fn windows(history: &History) -> HashMap<(u32, u32), Vec<Window>> {
 fn erasures(history: &History) -> HashMap<(u32, u64), u64> {
     let mut erasures = HashMap::new();
     for send in history.sends.iter().filter(|send| send.kind == Kind::Erase) {
-        if let Outcome::Ok(_) = send.outcome {
+        if let Outcome::Ok(_) | Outcome::NoChange = send.outcome {
             let first = erasures
                 .entry((send.conversation, send.target))
                 .or_insert(u64::MAX);
@@ -179,7 +180,7 @@ fn check_erasures(
         };
         let asked_after = match seen.position {
             0 => seen.at_us > erased_us,
-            _ => session_us > erased_us || seen.at_us > erased_us + IN_FLIGHT_US,
+            _ => session_us > erased_us || seen.at_us > erased_us.saturating_add(IN_FLIGHT_US),
         };
         if has_body && event.body >= BODY_OVERLAID && asked_after {
             report.add(Verdict::SeenAfterErasure, || {

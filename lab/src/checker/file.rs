@@ -10,7 +10,8 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::history::{Event, Final, Hidden, History, Mark, MessageState, Seen, Send, Window};
+use super::history::{Hidden, History, Seen, Window};
+use super::record::{Event, Final, Mark, MessageState, Send};
 
 /// The version of the format that is written, and the only one that is read.
 const FORMAT: u32 = 1;

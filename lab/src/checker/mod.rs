@@ -9,7 +9,9 @@
 mod deliveries;
 pub mod file;
 mod history;
+mod interned;
 mod log;
+mod record;
 mod report;
 mod sends;
 mod state;
@@ -17,9 +19,9 @@ mod state;
 mod tests;
 
 /// Bodies that stand for what the reader can't see; no body hashes to them.
-pub use history::{BODY_ERASED, BODY_OVERLAID};
-pub use history::{
-    Device, Event, Final, History, Kind, Mark, MessageState, Outcome, Recorder, Send, body_hash,
+pub use history::{Device, History, Recorder};
+pub use record::{
+    BODY_ERASED, BODY_OVERLAID, Event, Final, Kind, Mark, MessageState, Outcome, Send, body_hash,
     reaction_hash,
 };
 pub use report::{EXAMPLES_MAX, Observed, Report, Verdict};

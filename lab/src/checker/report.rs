@@ -24,7 +24,7 @@ pub enum Verdict {
     Unexpected,
     /// Two observers disagree about what stands where.
     OrderDivergence,
-    /// A seq that no one ever saw below one that someone did.
+    /// A hole: seqs that no one ever saw below one that someone did.
     SeqGap,
     /// Two acknowledged sends got the same seq.
     SeqReuse,
@@ -103,7 +103,7 @@ impl Report {
         let acknowledged = history
             .sends
             .iter()
-            .filter(|send| matches!(send.outcome, Outcome::Ok(_)))
+            .filter(|send| matches!(send.outcome, Outcome::Ok(_) | Outcome::NoChange))
             .count();
         Report {
             verdicts: Verdict::ALL

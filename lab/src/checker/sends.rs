@@ -5,8 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::history::{BODY_OVERLAID, Event, History, Kind, Outcome, Send};
+use super::history::History;
 use super::log::Log;
+use super::record::{BODY_OVERLAID, Event, Kind, Outcome, Send};
 use super::{Report, Verdict};
 
 pub(super) fn check(history: &History, log: &Log, report: &mut Report) {
@@ -32,7 +33,8 @@ fn match_by_id(history: &History, log: &Log, report: &mut Report) -> HashMap<u12
                 });
             }
             // Any answer but "failed" means that it may be there.
-            (Outcome::Failed, better) | (Outcome::Unknown, better @ Outcome::Ok(_)) => {
+            (Outcome::Failed, better)
+            | (Outcome::Unknown | Outcome::NoChange, better @ Outcome::Ok(_)) => {
                 *outcome = better;
             }
             _ => {}

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::history::{BODY_ERASED, Event, Final, History, Kind, Window};
+use super::history::{History, Window};
 use super::log::Log;
+use super::record::{BODY_ERASED, Event, Final, Kind};
 use super::{Report, Verdict, deliveries, reaction_hash};
 
 pub(super) fn check(history: &History, log: &Log, report: &mut Report) {
@@ -67,6 +68,8 @@ struct Message {
     sender: u32,
     body: u64,
     reactions: BTreeSet<(u32, u64)>,
+    /// By an event of the log; the body may be gone before, for those who read late.
+    erased: bool,
     /// Changed by an event that the reader was no member for: it may show either state.
     unsure: bool,
 }
@@ -83,6 +86,7 @@ impl Replay {
                         sender,
                         body,
                         reactions: BTreeSet::new(),
+                        erased: false,
                         unsure: false,
                     };
                     messages.insert(event.seq, message);
@@ -98,12 +102,13 @@ impl Replay {
 
 impl Message {
     fn apply(&mut self, event: &Event) {
-        if self.body == BODY_ERASED {
+        if self.erased {
             return;
         }
         match event.kind {
             Kind::Edit => self.body = event.body,
             Kind::Erase => {
+                self.erased = true;
                 self.body = BODY_ERASED;
                 self.reactions.clear();
             }
@@ -181,7 +186,10 @@ fn check_unread(
         return;
     };
     let (mut least, mut most) = (0, 0);
-    for (&seq, message) in replay.messages.range((last.read + 1).max(joined)..) {
+    for (&seq, message) in replay
+        .messages
+        .range(last.read.saturating_add(1).max(joined)..)
+    {
         if message.sender == mine.user {
             // One's own send moves one's own mark, whatever the mark that was reported last.
             (least, most) = (0, 0);

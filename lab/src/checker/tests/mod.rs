@@ -4,6 +4,7 @@
 //! test breaks one thing in it.
 
 mod planted;
+mod planted_late;
 mod properties;
 
 use super::*;
@@ -160,7 +161,7 @@ impl World {
             outcome: Outcome::Unknown,
         });
         let seq = match outcome {
-            Outcome::Failed => None,
+            Outcome::Failed | Outcome::NoChange => None,
             Outcome::Ok(_) | Outcome::Unknown => Some(self.store(user, kind, target, body, id)),
         };
         let outcome = seq.map_or(Outcome::Failed, Outcome::Ok);
@@ -273,4 +274,55 @@ impl World {
             reactions,
         }))
     }
+}
+
+/// Three users say five lines: seqs 1 to 5, by users 0, 1, 2, 0, 1.
+fn talk() -> History {
+    clean(3, &[0, 1, 2, 0, 1].map(|user| (Op::Say, user)))
+}
+
+/// The device's delivery of this seq.
+fn find(history: &History, device: usize, seq: u64) -> usize {
+    let of_seq = |seen: &history::Seen| history.events.get(seen.event).seq == seq;
+    history.devices[device]
+        .stream
+        .iter()
+        .position(of_seq)
+        .unwrap()
+}
+
+#[track_caller]
+fn assert_only(history: &History, verdict: Verdict, count: u64) {
+    let report = check(history);
+    let found: Vec<_> = report
+        .verdicts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .collect();
+    assert_eq!(
+        found,
+        [(&verdict.name().to_owned(), &count)],
+        "{:?}",
+        report.examples
+    );
+    assert!(!report.examples[verdict.name()].is_empty());
+}
+
+/// Applies a change to every event that any device saw.
+fn rewrite(history: &mut History, change: impl Fn(&Event) -> Event) {
+    for device in 0..history.devices.len() {
+        for at in 0..history.devices[device].stream.len() {
+            let event = *history.events.get(history.devices[device].stream[at].event);
+            let event = history.events.intern(change(&event));
+            history.devices[device].stream[at].event = event;
+        }
+    }
+    // What nobody refers to any more was never seen.
+    let mut fresh = interned::Interned::default();
+    for device in &mut history.devices {
+        for seen in &mut device.stream {
+            seen.event = fresh.intern(*history.events.get(seen.event));
+        }
+    }
+    history.events = fresh;
 }

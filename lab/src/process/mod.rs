@@ -5,10 +5,16 @@
 //!
 //! Invariant: no process outlives its [`Server`]; dropping one kills and reaps it.
 
+mod error;
+mod spec;
+
+#[cfg(test)]
+mod tests;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,77 +22,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+pub use error::ProcessError;
+pub use spec::{Ready, ServerSpec};
+
 /// How often a condition is looked at while waiting.
 const POLL: Duration = Duration::from_millis(5);
 /// How much of a log an error quotes, in bytes.
 const TAIL_BYTES_MAX: u64 = 2048;
-
-/// What to start, each time it is started.
-#[derive(Clone, Debug)]
-pub struct ServerSpec {
-    /// The program.
-    pub program: PathBuf,
-    /// Its arguments; with a fixed port, so that a restart has the same one ([`free_port`]).
-    pub args: Vec<String>,
-    /// Environment variables besides the inherited ones.
-    pub env: Vec<(String, String)>,
-    /// The file that takes its stdout and stderr, appended to over restarts.
-    pub log: PathBuf,
-    /// When it counts as started.
-    pub ready: Ready,
-    /// How long that may take.
-    pub ready_timeout: Duration,
-}
-
-/// When a server counts as started.
-#[derive(Clone, Debug)]
-pub enum Ready {
-    /// A line of this incarnation's log contains this.
-    Line(String),
-    /// The address takes a connection.
-    Port(SocketAddr),
-}
-
-/// Why a server could not be handled.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// It can't be started, logged or signalled.
-    #[error("{program}: {cause}")]
-    Io {
-        /// The program.
-        program: String,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// It ended instead of becoming ready.
-    #[error("{program} ended ({status}) before it was ready; its log ends with:\n{log_tail}")]
-    Ended {
-        /// The program.
-        program: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// The last of what it said.
-        log_tail: String,
-    },
-    /// It took too long.
-    #[error("{program} was not {what} within {waited:?}; its log ends with:\n{log_tail}")]
-    Timeout {
-        /// The program.
-        program: String,
-        /// What it should have become.
-        what: &'static str,
-        /// How long one waited.
-        waited: Duration,
-        /// The last of what it said.
-        log_tail: String,
-    },
-    /// It is not running.
-    #[error("{program} is not running")]
-    NotRunning {
-        /// The program.
-        program: String,
-    },
-}
 
 /// A server process, or the place of one between a kill and a restart.
 #[derive(Debug)]
@@ -335,6 +277,3 @@ pub fn free_port() -> io::Result<u16> {
         .local_addr()?
         .port())
 }
-
-#[cfg(test)]
-mod tests;
