@@ -1,1 +1,23 @@
+//! Notify: pushes to the devices of people who are not there (DESIGN P9).
+//!
+//! Mailbox shards send intents over `service`'s stream; `pipeline` makes a push for each device,
+//! a `lane` per provider sends them and tries again, `ledger` knows what became of each, and what
+//! cannot be delivered ends in `dead_letters`. A new provider is a file beside `provider::log`.
+//!
+//! Invariant: an intent is settled only when each of its devices was reached, is no more, or has a
+//! dead letter. Who dies before that is sent the intent again, under the same push id.
 
+mod backoff;
+pub mod config;
+pub mod dead_letters;
+mod lane;
+mod ledger;
+mod pipeline;
+pub mod provider;
+mod push;
+mod service;
+
+pub use config::NotifyConfig;
+pub use ledger::PushReport;
+pub use push::Push;
+pub use service::{NotifyService, start};

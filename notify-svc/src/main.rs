@@ -1,1 +1,7 @@
-fn main() {}
+//! notify-svc: pushes as a process of their own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heddle_kit::run("notify-svc", heddle_notify::start)
+}

@@ -161,7 +161,8 @@ pub(crate) async fn keep(
     interval: Duration,
     stopping: CancellationToken,
 ) {
-    let (dir, mut written, mut pause) = (Arc::new(dir), store.changed(), interval);
+    // What was loaded counts as no change.
+    let (dir, mut written, mut pause) = (Arc::new(dir), 0, interval);
     let mut last = false;
     while !last {
         tokio::select! {

@@ -1,0 +1,128 @@
+//! Pipeline: from intents to settled outcomes.
+//!
+//! `service` submits, lanes send, the ledger knows. What cannot be taken in is answered "send
+//! again later" at once, so that no reader ever waits here.
+//!
+//! Invariant: on a living stream each intent has one outcome. A stream that does not take its
+//! outcomes is closed, whereupon its shard sends again what it has not heard of.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use heddle_kit::link::{Outbox, TrySendError};
+use heddle_proto::internal::{PushIntent, PushOutcome};
+
+use crate::lane::{Entrance, Places};
+use crate::ledger::{Admission, DeviceOutcome, End, Ledger, PushReport};
+use crate::push::Push;
+
+const NO_ROOM: &str = "too many pushes wait; send it again later";
+const REPEATED: &str = "repeated too often while it is being sent; wait for the newest repetition";
+const STOPPING: &str = "this process is stopping; send it again to another";
+
+/// Whom to tell of an intent: a stream, and the intent's id on it.
+pub struct Waiter {
+    pub id: u64,
+    pub outbox: Outbox<PushOutcome>,
+}
+
+impl Waiter {
+    fn tell(self, settled: bool, detail: String) {
+        let outcome = PushOutcome {
+            id: self.id,
+            settled,
+            detail,
+        };
+        if let Err(TrySendError::Full(_)) = self.outbox.try_send(outcome) {
+            tracing::warn!("a shard does not read its outcomes; its stream ends");
+            self.outbox.close();
+        }
+    }
+}
+
+pub struct Pipeline {
+    /// One for now; with registrations, a device's provider will say which.
+    lane: Entrance,
+    ledger: Mutex<Ledger<Waiter>>,
+}
+
+impl Pipeline {
+    pub fn new(lane: Entrance, settled_max: usize) -> Self {
+        Self {
+            lane,
+            ledger: Mutex::new(Ledger::new(settled_max)),
+        }
+    }
+
+    /// Takes an intent in; its outcome goes to `outbox`. Never waits.
+    pub fn submit(&self, intent: PushIntent, outbox: &Outbox<PushOutcome>) {
+        let waiter = Waiter {
+            id: intent.id,
+            outbox: outbox.clone(),
+        };
+        let pushes = match Push::all_of(intent) {
+            Ok(pushes) => pushes,
+            Err(invalid) => {
+                // Sent again it would be no better, and hold up the mailbox for ever.
+                tracing::error!(%invalid, "a push intent is refused");
+                return waiter.tell(true, invalid.to_string());
+            }
+        };
+        let Some(push_id) = pushes.first().map(|push| push.push_id.clone()) else {
+            return waiter.tell(true, "no devices".into());
+        };
+        let devices = u32::try_from(pushes.len()).unwrap_or(u32::MAX);
+        let places = self.lane.reserve(devices);
+        let admission = self
+            .ledger()
+            .admit(&push_id, devices, waiter, places.is_some());
+        match (admission, places) {
+            (Admission::Send, Some(places)) => self.send(pushes, places),
+            (Admission::Send, None) => {}
+            (Admission::Joined { displaced }, _) => {
+                displaced
+                    .into_iter()
+                    .for_each(|older| older.tell(false, REPEATED.into()));
+            }
+            (Admission::Settled { waiter, report }, _) => waiter.tell(true, report.detail),
+            (Admission::NoRoom { waiter }, _) => waiter.tell(false, NO_ROOM.into()),
+        }
+    }
+
+    fn send(&self, pushes: Vec<Push>, mut places: Places) {
+        for push in pushes {
+            if let Err(push) = self.lane.put(push, &mut places) {
+                self.done(
+                    &push,
+                    DeviceOutcome::Lost {
+                        reason: STOPPING.into(),
+                    },
+                );
+            }
+        }
+    }
+
+    /// A lane has finished with the push to one device.
+    pub fn done(&self, push: &Push, outcome: DeviceOutcome) {
+        let end = self.ledger().device_done(&push.push_id, outcome);
+        let Some(End {
+            waiters,
+            settled,
+            report,
+        }) = end
+        else {
+            return;
+        };
+        for waiter in waiters {
+            waiter.tell(settled, report.detail.clone());
+        }
+    }
+
+    /// What is known of a push; `None` if it was never seen or is forgotten.
+    pub fn report(&self, push_id: &str) -> Option<PushReport> {
+        self.ledger().report(push_id)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger<Waiter>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,171 @@
+//! Service: `NotifyService` over a pipeline, and its life as a process of its own.
+//!
+//! `heddle serve` takes [`NotifyService::open`]; `main` takes [`start`]. Each shard's stream is a
+//! task that only reads: the pipeline writes the outcomes.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use heddle_kit::health::{Health, add_reflection};
+use heddle_kit::link::{Outbox, OutboxOptions, outbox};
+use heddle_kit::run::StartError;
+use heddle_kit::tls::ServerTls;
+use heddle_kit::{Context, Guarded, SharedClock, SystemClock, Tasks, serve};
+use heddle_proto::ALL_DESCRIPTORS;
+use heddle_proto::internal::notify_service_server::{
+    NotifyService as NotifyRpc, NotifyServiceServer, SERVICE_NAME,
+};
+use heddle_proto::internal::{NotifyRequest, NotifyResponse, PushOutcome};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::config::{NotifyConfig, NotifyProcess};
+use crate::dead_letters::{DeadLetter, DeadLetters, KeepError, MemoryDeadLetters};
+use crate::lane::Lane;
+use crate::ledger::PushReport;
+use crate::pipeline::Pipeline;
+use crate::provider::{LogProvider, PushProvider};
+
+/// Pushes, ready to be linked to. Cheap to clone.
+#[derive(Clone)]
+pub struct NotifyService {
+    pipeline: Arc<Pipeline>,
+    dead_letters: Arc<dyn DeadLetters>,
+    outbox: OutboxOptions,
+    tasks: Tasks,
+}
+
+/// The log provider's file cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("notify.log_file: {0}; name a file that this user may write, or none")]
+pub struct OpenError(#[from] io::Error);
+
+impl NotifyService {
+    /// Opens the log provider. Tasks are a child of `tasks`.
+    pub async fn open(
+        config: NotifyConfig,
+        clock: SharedClock,
+        tasks: &Tasks,
+    ) -> Result<Self, OpenError> {
+        let file = config.log_file.clone();
+        let opening = tokio::task::spawn_blocking(move || LogProvider::open(file.as_deref()));
+        let provider = opening.await.map_err(io::Error::from)??;
+        Ok(Self::with_provider(
+            config,
+            Arc::new(provider),
+            clock,
+            tasks,
+        ))
+    }
+
+    /// The same over any provider.
+    pub fn with_provider(
+        config: NotifyConfig,
+        provider: Arc<dyn PushProvider>,
+        clock: SharedClock,
+        tasks: &Tasks,
+    ) -> Self {
+        let tasks = tasks.child("notify");
+        let dead_letters = Arc::new(MemoryDeadLetters::new(config.dead_letters_max));
+        let (lane, entrance) = Lane::new(config.log, provider, dead_letters.clone(), clock);
+        let pipeline = Arc::new(Pipeline::new(entrance, config.settled_max));
+        let told = pipeline.clone();
+        let done = move |push: &_, outcome| told.done(push, outcome);
+        tasks.spawn("lane", lane.run(done, tasks.stopping().clone()));
+        Self {
+            pipeline,
+            dead_letters,
+            outbox: config.outbox,
+            tasks,
+        }
+    }
+
+    /// The service, to be put behind a socket or a local link.
+    pub fn routes(&self) -> Routes {
+        Routes::new(NotifyServiceServer::new(self.clone()))
+    }
+
+    /// What became of a push; `None` if it was never seen here or is forgotten.
+    pub fn report(&self, push_id: &str) -> Option<PushReport> {
+        self.pipeline.report(push_id)
+    }
+
+    /// The newest dead letters first, up to `count_max`.
+    pub async fn dead_letters(&self, count_max: usize) -> Result<Vec<DeadLetter>, KeepError> {
+        self.dead_letters.list(count_max).await
+    }
+}
+
+#[tonic::async_trait]
+impl NotifyRpc for NotifyService {
+    type NotifyStream = Pin<Box<dyn Stream<Item = Result<NotifyResponse, Status>> + Send>>;
+
+    async fn notify(
+        &self,
+        request: Request<Streaming<NotifyRequest>>,
+    ) -> Result<Response<Self::NotifyStream>, Status> {
+        let frame = |outcomes| Ok(NotifyResponse { outcomes });
+        let (outbox, down) = outbox(self.outbox.clone(), frame);
+        let stopping = self.tasks.stopping().clone();
+        let reader = read(
+            request.into_inner(),
+            self.pipeline.clone(),
+            outbox,
+            stopping,
+        );
+        self.tasks.spawn_contained("shard reader", reader);
+        Ok(Response::new(Box::pin(down)))
+    }
+}
+
+/// Takes intents off a stream until it ends. Outcomes still to come go down it as long as its
+/// shard listens.
+async fn read(
+    mut stream: Streaming<NotifyRequest>,
+    pipeline: Arc<Pipeline>,
+    outbox: Outbox<PushOutcome>,
+    stopping: CancellationToken,
+) {
+    loop {
+        let frame = tokio::select! {
+            frame = stream.message() => frame,
+            () = stopping.cancelled() => return outbox.close(),
+        };
+        let Ok(Some(frame)) = frame else { return };
+        for intent in frame.intents {
+            pipeline.submit(intent, &outbox);
+        }
+        if outbox.is_closed() {
+            return;
+        }
+    }
+}
+
+/// Serves pushes as a process of its own.
+pub async fn start(context: Context<NotifyProcess>) -> Result<(), StartError> {
+    let Context { config, tasks, .. } = context;
+    let tls = config.tls.certificate.is_some();
+    let tls = tls
+        .then(|| ServerTls::load(&config.tls, false))
+        .transpose()?;
+    let listener = TcpListener::bind(config.listen).await?;
+    let service = NotifyService::open(config.notify, SystemClock::shared(), &tasks).await?;
+    let (routes, health) = Health::add_to(service.routes()).await;
+    let routes = add_reflection(routes, &[ALL_DESCRIPTORS])?;
+    if let Some(tls) = &tls {
+        tls.watch(&tasks);
+    }
+    let guarded = Guarded::new(routes, &config.layers);
+    let address = serve(listener, tls, &config.serve, guarded, &tasks)?;
+    health.serving(&[SERVICE_NAME]).await;
+    tracing::info!(%address, "pushes serve chat nodes");
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;
