@@ -1,0 +1,1 @@
+//! What the updates amount to.

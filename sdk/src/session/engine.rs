@@ -1,0 +1,367 @@
+//! The task behind a session: connects, serves, comes back.
+//!
+//! Carries frames, commands and time to the `core`, which decides, and carries its answers away. One task per
+//! session; nothing is spawned per message. Ends when the application drops or closes the
+//! session, or when the server says that the device must not come back.
+
+use super::command::Command;
+use super::connection::{Connection, Opening};
+use super::core::{Core, End, StoreChange};
+use super::taken::Taken;
+use super::update::Update;
+use crate::outbox::store::OutboxStore;
+use crate::{Backoff, Error, client::Shared, error::Reason};
+use futures_util::FutureExt;
+use heddle_proto::v1;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Frames and commands handled before the engine looks at everything else again.
+const BATCH_MAX: usize = 64;
+/// Refusals of the token in a row after which the session gives up.
+const TOKEN_REFUSALS_MAX: u32 = 3;
+/// How long a session that ends waits for the server to hear its last acknowledgement.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Whether a session is connected, for who waits for it.
+#[derive(Clone, Debug)]
+pub(super) enum Standing {
+    Connecting(Option<Error>),
+    Connected,
+    Closed(Error),
+}
+
+pub(super) struct Engine {
+    pub(super) shared: Arc<Shared>,
+    pub(super) core: Core,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) updates: mpsc::Sender<Update>,
+    pub(super) taken: Arc<Taken>,
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) store: Option<Arc<dyn OutboxStore>>,
+    pub(super) backoff: Backoff,
+    pub(super) cancel: CancellationToken,
+    pub(super) started: Instant,
+    pub(super) token_refusals: u32,
+    pub(super) elsewhere: Vec<String>,
+}
+
+impl Engine {
+    pub(super) async fn run(mut self) {
+        let error = loop {
+            let (end, caught_up) = self.once().await;
+            self.core.disconnected(self.now_ms());
+            self.change_store().await;
+            if caught_up {
+                self.backoff.worked();
+            }
+            match self.next_try(end) {
+                Ok((error, retry_in)) => {
+                    let standing = Standing::Connecting(Some(error.clone()));
+                    self.standing.send_replace(standing);
+                    self.core.tell(Update::Disconnected { error, retry_in });
+                    if let Err(error) = self.pause(retry_in).await {
+                        break error;
+                    }
+                }
+                Err(error) => break error,
+            }
+        };
+        self.close(error).await;
+    }
+
+    /// One connection, from dialling to its end; and whether it ever caught up.
+    async fn once(&mut self) -> (End, bool) {
+        let opening = Opening {
+            resume: self.core.track.cursor(),
+            foreground: self.core.foreground,
+            addresses: std::mem::take(&mut self.elsewhere),
+        };
+        let cancel = self.cancel.clone();
+        let opened = tokio::select! {
+            opened = Connection::open(&self.shared, opening) => opened,
+            () = cancel.cancelled() => return (End::Closed, false),
+        };
+        let (connection, opened) = match opened {
+            Ok(opened) => opened,
+            Err(end) => return (end, false),
+        };
+        self.token_refusals = 0;
+        self.core.opened(opened, self.now_ms());
+        self.standing.send_replace(Standing::Connected);
+        let mut caught_up = false;
+        let end = self.serve(connection, &mut caught_up).await;
+        (end, caught_up)
+    }
+
+    async fn serve(&mut self, mut connection: Connection, caught_up: &mut bool) -> End {
+        let cancel = self.cancel.clone();
+        loop {
+            let now_ms = self.now_ms();
+            let stalled = self.transmit(&connection, now_ms);
+            self.hand_over();
+            self.change_store().await;
+            if self.core.token_expiring {
+                self.refresh_token().await;
+                continue;
+            }
+            if self.core.is_dead(now_ms) {
+                return End::Lost(Error::local(
+                    tonic::Code::Unavailable,
+                    "no answer to a ping",
+                ));
+            }
+            if self.core.is_behind() {
+                return End::Resume("the application does not read; going on when it does");
+            }
+            let wake = self.core.wake_at_ms().map(|at| self.started + millis(at));
+            let end = tokio::select! {
+                () = cancel.cancelled() => Err(End::Closed),
+                frame = connection.inbound.message() => self.inbound(frame, caught_up),
+                command = self.commands.recv() => self.command(command),
+                () = self.taken.changed() => {
+                    self.core.taken(self.now_ms());
+                    Ok(())
+                }
+                () = tokio::time::sleep_until(wake.unwrap_or(self.started)), if wake.is_some() => {
+                    Ok(())
+                }
+                room = connection.outbound.reserve(), if stalled => {
+                    drop(room);
+                    Ok(())
+                }
+            };
+            match end.and_then(|()| self.drain(&mut connection, caught_up)) {
+                Ok(()) => {}
+                Err(End::Closed) => {
+                    self.say_goodbye(connection).await;
+                    return End::Closed;
+                }
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// Takes what is ready, without going round the loop for each.
+    fn drain(&mut self, connection: &mut Connection, caught_up: &mut bool) -> Result<(), End> {
+        for _ in 0..BATCH_MAX {
+            match connection.inbound.message().now_or_never() {
+                Some(frame) => self.inbound(frame, caught_up)?,
+                None => break,
+            }
+        }
+        for _ in 0..BATCH_MAX {
+            match self.commands.try_recv() {
+                Ok(command) => self.command(Some(command))?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn inbound(
+        &mut self,
+        frame: Result<Option<v1::OpenSessionResponse>, tonic::Status>,
+        caught_up: &mut bool,
+    ) -> Result<(), End> {
+        let frame = match frame {
+            Ok(Some(frame)) => frame.frame,
+            Ok(None) => return Err(End::Lost(Error::disconnected())),
+            Err(status) => return Err(End::Lost(status.into())),
+        };
+        match frame {
+            Some(frame) => {
+                *caught_up |= matches!(frame, v1::open_session_response::Frame::CaughtUp(_));
+                let now_ms = self.now_ms();
+                self.core.frame(frame, now_ms)?;
+                self.hand_over();
+                Ok(())
+            }
+            // A kind of frame newer than this client: skip it and go on.
+            None => Ok(()),
+        }
+    }
+
+    fn command(&mut self, command: Option<Command>) -> Result<(), End> {
+        let command = command.ok_or(End::Closed)?;
+        let now_ms = self.now_ms();
+        self.core.command(command, true, now_ms);
+        Ok(())
+    }
+
+    /// Puts frames on the wire as long as there is room; true when there is none left.
+    fn transmit(&mut self, connection: &Connection, now_ms: u64) -> bool {
+        loop {
+            let Ok(room) = connection.outbound.try_reserve() else {
+                return !connection.outbound.is_closed();
+            };
+            match self.core.next_frame(now_ms) {
+                Some(frame) => room.send(frame),
+                None => return false,
+            }
+        }
+    }
+
+    /// Hands updates to the application as long as it has room.
+    fn hand_over(&mut self) {
+        while let Some((update, permit)) = self.core.next_update() {
+            match self.updates.try_send(update) {
+                Ok(()) => drop(permit),
+                Err(mpsc::error::TrySendError::Full(update)) => {
+                    self.core.put_back((update, permit));
+                    return;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => self.cancel.cancel(),
+            }
+        }
+    }
+
+    async fn change_store(&mut self) {
+        let Some(store) = &self.store else {
+            self.core.store_changes.clear();
+            return;
+        };
+        for change in std::mem::take(&mut self.core.store_changes) {
+            let done = match change {
+                StoreChange::Remove(id) => store.remove(id).await,
+                StoreChange::Replace(old, outgoing) => match store.put(&outgoing).await {
+                    Ok(()) => store.remove(old).await,
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = done {
+                // What stays in the store is sent again under the same id, which doubles nothing.
+                tracing::warn!(%error, "the outbox store could not be changed");
+            }
+        }
+    }
+
+    async fn refresh_token(&mut self) {
+        self.core.token_expiring = false;
+        match self.shared.fresh_token().await {
+            Ok(token) => self.core.authenticate(token),
+            Err(error) => tracing::warn!(%error, "no fresh token; the session will end"),
+        }
+    }
+
+    /// Decides whether and when to come back.
+    fn next_try(&mut self, end: End) -> Result<(Error, Duration), Error> {
+        let chance = rand::random();
+        match end {
+            End::Closed => Err(Error::closed()),
+            End::Resume(why) => {
+                let error = Error::local(tonic::Code::OutOfRange, why);
+                Ok((error, self.backoff.failed(None, chance)))
+            }
+            End::GoAway(go_away) => self.gone_away(*go_away, chance),
+            End::Lost(error) => {
+                if error.needs_token() {
+                    self.token_refusals += 1;
+                }
+                if !may_come_back(&error) || self.token_refusals >= TOKEN_REFUSALS_MAX {
+                    return Err(error);
+                }
+                let delay = self.backoff.failed(error.retry_delay, chance);
+                Ok((error, delay))
+            }
+        }
+    }
+
+    fn gone_away(&mut self, go_away: v1::GoAway, chance: f64) -> Result<(Error, Duration), Error> {
+        let reason = go_away.reason();
+        let text = reason.as_str_name().trim_start_matches("GO_AWAY_REASON_");
+        let error = Error::local(tonic::Code::Unavailable, format!("sent away: {text}"));
+        let asked = go_away.retry_delay.and_then(|delay| delay.try_into().ok());
+        self.elsewhere = go_away.addresses.clone();
+        self.core.tell(Update::GoAway(Box::new(go_away)));
+        match reason {
+            v1::GoAwayReason::Replaced => Err(error),
+            v1::GoAwayReason::Revoked => Err(Error {
+                reason: Reason::DeviceRevoked,
+                ..error
+            }),
+            _ => Ok((error, self.backoff.failed(asked, chance))),
+        }
+    }
+
+    /// Waits before the next try, and until the application has read what waits for it.
+    async fn pause(&mut self, delay: Duration) -> Result<(), Error> {
+        let until = Instant::now() + delay;
+        let cancel = self.cancel.clone();
+        self.hand_over();
+        loop {
+            let behind = self.core.is_behind();
+            if Instant::now() >= until && !behind {
+                return Ok(());
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Err(Error::closed()),
+                command = self.commands.recv() => match command {
+                    Some(command) => {
+                        let now_ms = self.now_ms();
+                        self.core.command(command, false, now_ms);
+                    }
+                    None => return Err(Error::closed()),
+                },
+                () = tokio::time::sleep_until(until), if Instant::now() < until => {}
+                room = self.updates.reserve(), if behind => {
+                    let Ok(room) = room else {
+                        return Err(Error::closed());
+                    };
+                    if let Some((update, permit)) = self.core.next_update() {
+                        room.send(update);
+                        drop(permit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Acknowledges what was taken, and lets the server hear it.
+    async fn say_goodbye(&mut self, mut connection: Connection) {
+        let now_ms = self.now_ms();
+        if let Some(ack) = self.core.last_ack(now_ms) {
+            // Without room the acknowledgement is lost, and the events come again: no harm.
+            let _ = connection.outbound.try_send(ack);
+        }
+        drop(connection.outbound);
+        let rest = async { while let Ok(Some(_)) = connection.inbound.message().await {} };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, rest).await;
+    }
+
+    async fn close(mut self, error: Error) {
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            let now_ms = self.now_ms();
+            self.core.command(command, false, now_ms);
+        }
+        self.core.close(&error);
+        self.change_store().await;
+        self.standing.send_replace(Standing::Closed(error.clone()));
+        self.core.tell(Update::Closed(error));
+        while let Some((update, permit)) = self.core.next_update() {
+            drop(permit);
+            if self.cancel.is_cancelled() || self.updates.send(update).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn millis(length_ms: u64) -> Duration {
+    Duration::from_millis(length_ms)
+}
+
+/// Whether another connection may fare better than one that ended so.
+fn may_come_back(error: &Error) -> bool {
+    error.needs_token() && error.reason != Reason::DeviceRevoked
+        || error.is_retryable()
+        || error.code == tonic::Code::Cancelled
+}

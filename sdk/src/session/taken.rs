@@ -1,0 +1,113 @@
+//! How far the application has come: told by its side, read by the engine.
+//!
+//! Between the two sides of a session, so that handling an event costs the engine no wake-up of its own: it is
+//! woken for the first one after an acknowledgement and for each 32nd.
+//!
+//! Invariant: a position of a line of history before the last reset is never reported.
+
+use super::acks::ACK_EVENTS;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::Notify;
+
+#[derive(Debug, Default)]
+struct State {
+    position: u64,
+    told: u64,
+    /// Resets that the engine has announced and the application not yet handled.
+    resets: u32,
+    waiting: bool,
+}
+
+/// The application's progress.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    state: Mutex<State>,
+    notify: Notify,
+}
+
+impl Taken {
+    /// The application has handled everything up to a position.
+    pub(super) fn advance(&self, position: u64) {
+        let wake = self.with(|state| {
+            if state.resets > 0 || position <= state.position {
+                return false;
+            }
+            state.position = position;
+            let first = !std::mem::replace(&mut state.waiting, true);
+            first || (position - state.told.min(position)).is_multiple_of(ACK_EVENTS)
+        });
+        if wake {
+            self.notify.notify_one();
+        }
+    }
+
+    /// The engine will hand over a reset: what is handled before it does not count.
+    pub(super) fn announce_reset(&self) {
+        self.with(|state| state.resets += 1);
+    }
+
+    /// The application has handled a reset to a head.
+    pub(super) fn reset(&self, head: u64) {
+        self.with(|state| {
+            state.resets = state.resets.saturating_sub(1);
+            state.position = head;
+            state.told = head;
+        });
+    }
+
+    /// Waits until there is something to acknowledge. Safe to cancel.
+    pub(super) async fn changed(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Where the application is; `None` while it has a reset before it.
+    pub(super) fn position(&self) -> Option<u64> {
+        self.with(|state| (state.resets == 0).then_some(state.position))
+    }
+
+    /// The engine has acknowledged up to a position: the next advance wakes it again.
+    pub(super) fn told(&self, position: u64) {
+        let behind = self.with(|state| {
+            state.told = position;
+            state.waiting = state.resets == 0 && state.position > position;
+            state.waiting
+        });
+        if behind {
+            self.notify.notify_one();
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn the_engine_is_woken_for_the_first_and_each_32nd() {
+        let taken = Taken::default();
+        let mut wakes = 0;
+        for position in 1..=64 {
+            taken.advance(position);
+            wakes += u32::from(taken.changed().now_or_never().is_some());
+        }
+        assert_eq!(wakes, 3);
+        assert_eq!(taken.position(), Some(64));
+    }
+
+    #[test]
+    fn positions_before_a_reset_do_not_count() {
+        let taken = Taken::default();
+        taken.advance(9);
+        taken.announce_reset();
+        taken.advance(10);
+        assert_eq!(taken.position(), None);
+        taken.reset(3);
+        taken.advance(4);
+        assert_eq!(taken.position(), Some(4));
+    }
+}
