@@ -76,14 +76,19 @@ impl Conversation {
         self.loaded_from_seq
     }
 
-    /// Takes in ids read back from below what was loaded: all events stored since `since_ms`.
-    pub fn read_back(&mut self, events: &[RawEvent], since_ms: u64) {
+    /// Takes in ids read back from below what was loaded.
+    pub fn remember_ids(&mut self, events: &[RawEvent]) {
         for event in events {
             if let Some(id) = MessageId::from_wire(&event.client_message_id) {
                 self.index.insert(id, known(event));
             }
         }
+    }
+
+    /// Takes in the last of them: now all events stored since `since_ms` are known.
+    pub fn read_back(&mut self, events: &[RawEvent], since_ms: u64) {
         self.index.covers_since(since_ms);
+        self.remember_ids(events);
     }
 
     /// Keeps the fact of an event read from below the tail, with what became of it.

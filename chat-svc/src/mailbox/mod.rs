@@ -259,6 +259,15 @@ impl Mailbox {
         }
     }
 
+    /// The accepted head, and the nonce under which it will be committed.
+    pub fn accepted_cursor(&self, nonce: u64) -> Cursor {
+        let position = self.head;
+        Cursor {
+            position,
+            nonce: self.lines.nonce_at(position).unwrap_or(nonce),
+        }
+    }
+
     /// What becomes of a resume token.
     pub fn judge(&self, token: Option<&Cursor>) -> heddle_proto::v1::ResumeOutcome {
         self.lines.judge(token, self.committed, self.base)
@@ -272,6 +281,11 @@ impl Mailbox {
     /// Whether the last checkpoint is not the whole truth.
     pub fn is_dirty(&self) -> bool {
         self.head > self.checkpoint_position
+    }
+
+    /// Whether every accepted entry is committed.
+    pub fn is_committed(&self) -> bool {
+        self.committed == self.head
     }
 
     /// A checkpoint of the state now; to be stored in the same commit as the entries that it covers.

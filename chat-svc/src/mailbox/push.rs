@@ -129,7 +129,8 @@ pub fn devices_due<'a>(devices: &'a HashMap<String, Device>, waiting: &Waiting) 
         return Vec::new();
     }
     let due = |device: &Device| {
-        device.row.revoked_time_ms == 0 && device.cursor.position < waiting.last_position
+        let revoked = device.row.revoked_time_ms > device.row.last_seen_time_ms;
+        !revoked && device.cursor.position < waiting.last_position
     };
     let mut due: Vec<_> = devices
         .iter()

@@ -1,0 +1,95 @@
+//! What reaches a shard: commands of gateways, answers of the store, fan-outs of other shards.
+//!
+//! Three bounded queues, so that a flood of commands never stands in the way of answers.
+
+use super::edges::Edge;
+use crate::store_link::StoreOutboxes;
+use heddle_kit::link::Outbox;
+use heddle_proto::internal::{
+    Command, CommitOutcome, FanOut, FanOutAck, NoteRow, PushIntent, PushOutcome, ReadOutcome,
+};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Answers of the store that may wait for a shard, beyond the reads it may have under way.
+pub const STORE_QUEUE_SPARE: usize = 64;
+/// Messages of other shards that may wait for a shard; senders keep what does not fit.
+pub const PEER_QUEUE_LEN_MAX: usize = 1024;
+
+/// From a gateway.
+pub enum EdgeInput {
+    /// Commands, in the order of the stream.
+    Commands(Arc<Edge>, Vec<Command>),
+    /// The gateway is gone, with its sessions.
+    Gone(u64),
+}
+
+/// From the store, or about it.
+pub enum StoreInput {
+    /// New streams.
+    Connected(StoreOutboxes),
+    /// The streams ended: what was under way is unknown.
+    Lost,
+    /// An epoch was raised for this shard.
+    Taken(Taken),
+    /// A commit's outcome.
+    Committed(CommitOutcome),
+    /// A read's answer.
+    Read(Box<ReadOutcome>),
+    /// The link to notify-svc is up (or down: `None`).
+    Notify(Option<Outbox<PushIntent>>),
+    /// A push's outcome.
+    Push(PushOutcome),
+}
+
+/// A shard that was taken over.
+pub struct Taken {
+    /// The epoch that it has now.
+    pub epoch: u64,
+    /// The nonce of this ownership.
+    pub nonce: u64,
+    /// Logs of this shard that had work open.
+    pub notes: Vec<NoteRow>,
+}
+
+/// From another shard.
+pub enum PeerInput {
+    /// Due to mailboxes here.
+    FanOut(Box<FanOut>),
+    /// Fan-outs of this shard that are stored.
+    Acks(Vec<FanOutAck>),
+}
+
+/// The sending ends of a shard's queues.
+#[derive(Clone)]
+pub struct ShardQueues {
+    /// Commands of gateways.
+    pub edge: mpsc::Sender<EdgeInput>,
+    /// Answers of the store.
+    pub store: mpsc::Sender<StoreInput>,
+    /// Messages of other shards.
+    pub peer: mpsc::Sender<PeerInput>,
+}
+
+/// The receiving ends.
+pub struct ShardInputs {
+    /// Commands of gateways.
+    pub edge: mpsc::Receiver<EdgeInput>,
+    /// Answers of the store.
+    pub store: mpsc::Receiver<StoreInput>,
+    /// Messages of other shards.
+    pub peer: mpsc::Receiver<PeerInput>,
+}
+
+/// The queues of one shard.
+pub fn queues(queue_len_max: usize, reads_max: usize) -> (ShardQueues, ShardInputs) {
+    let (edge, edge_inputs) = mpsc::channel(queue_len_max);
+    let (store, store_inputs) = mpsc::channel(reads_max + STORE_QUEUE_SPARE);
+    let (peer, peer_inputs) = mpsc::channel(PEER_QUEUE_LEN_MAX);
+    let inputs = ShardInputs {
+        edge: edge_inputs,
+        store: store_inputs,
+        peer: peer_inputs,
+    };
+    (ShardQueues { edge, store, peer }, inputs)
+}

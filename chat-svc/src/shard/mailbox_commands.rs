@@ -1,0 +1,288 @@
+//! Commands to mailboxes: attach, acknowledge, list, hide, settings, users, devices.
+
+use super::{
+    Shard,
+    batch::Outcome,
+    edges::Edge,
+    mailboxes::{MailboxSlot, Waiting},
+    overloaded, read_only,
+};
+use crate::{
+    cells,
+    mailbox::{list, push::Device},
+};
+use bytes::Bytes;
+use heddle_proto::{
+    errors::Fault,
+    internal::{
+        AckCommand, AckResult, AttachCommand, Command, DeviceRow, HideCommand, ListCommand,
+        ListEntryResult, ListResult, RevokeDeviceCommand, SharesCommand, SharesResult, UserCommand,
+        UserResult, UserRow, command::Op, command_result::Outcome as Answer,
+    },
+    time,
+    v1::{ConversationSettings, ErrorReason, HiddenState, StateChange, state_change},
+};
+use prost::Message as _;
+use std::{collections::HashSet, sync::Arc};
+
+/// Conversations named in one answer about shared ones.
+const SHARES_MAX: usize = 1_000;
+
+impl Shard {
+    pub(super) fn mailbox_command(&mut self, edge: &Arc<Edge>, command: Box<Command>) {
+        match self.mailboxes.get_mut(command.user_id.as_str()) {
+            Some(MailboxSlot::Ready(_)) => self.serve_mailbox(edge, *command),
+            Some(MailboxSlot::Loading(loading)) => {
+                if loading.waiting.len() >= self.around.config.waiting_max {
+                    return edge.refuse(command.id, &overloaded());
+                }
+                loading
+                    .waiting
+                    .push(Waiting::Command(edge.clone(), command));
+            }
+            None => {
+                let user: Arc<str> = command.user_id.as_str().into();
+                self.load_mailbox(user, vec![Waiting::Command(edge.clone(), command)]);
+            }
+        }
+    }
+
+    /// The mailbox is loaded: serves the command.
+    fn serve_mailbox(&mut self, edge: &Arc<Edge>, command: Command) {
+        let now_ms = self.now_ms();
+        let Command {
+            id,
+            user_id,
+            device_id,
+            op,
+            ..
+        } = command;
+        let Some((user, _)) = self.mailboxes.get_key_value(user_id.as_str()) else {
+            return;
+        };
+        let user = user.clone();
+        if let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(&user) {
+            live.used_ms = now_ms;
+        }
+        let writes = matches!(
+            op,
+            Some(Op::Hide(_) | Op::Settings(_) | Op::RevokeDevice(_)) | Some(Op::User(_))
+        );
+        if writes && now_ms < self.read_only_until_ms {
+            return edge.refuse(id, &read_only("a write was refused a moment ago"));
+        }
+        let outcome = match op {
+            Some(Op::Attach(attach)) => self.attach(&user, device_id, attach),
+            Some(Op::Ack(ack)) => self.ack(&user, &device_id, &ack).map(Outcome::Ready),
+            Some(Op::Head(head)) => Ok(Outcome::Head(user, head.after)),
+            Some(Op::List(ask)) => self.list(&user, &ask).map(Outcome::Ready),
+            Some(Op::Hide(hide)) => self.hide(&user, hide).map(Outcome::Ready),
+            Some(Op::Settings(settings)) => self.settings(&user, settings).map(Outcome::Ready),
+            Some(Op::Shares(ask)) => self.shares(&user, &ask).map(Outcome::Ready),
+            Some(Op::User(change)) => self.user(&user, change).map(Outcome::Ready),
+            Some(Op::RevokeDevice(ask)) => self.revoke(&user, ask).map(Outcome::Ready),
+            _ => Err(Fault::field("op", "this is no command to a mailbox")),
+        };
+        if id > 0 {
+            let told = |fault: Fault| Outcome::Ready(Answer::Error(fault.to_wire()));
+            self.batch.answer(edge, id, outcome.unwrap_or_else(told));
+        }
+    }
+
+    fn attach(
+        &mut self,
+        user: &Arc<str>,
+        device_id: String,
+        attach: AttachCommand,
+    ) -> Result<Outcome, Fault> {
+        let now_ms = self.now_ms();
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
+            return Err(super::owner_changing());
+        };
+        let mailbox = &mut live.mailbox;
+        if mailbox.user.is_none() {
+            let row = UserRow {
+                create_time_ms: now_ms,
+                update_time_ms: now_ms,
+                ..Default::default()
+            };
+            self.batch.cells([cells::user(user, &row)]);
+            mailbox.user = Some(row);
+        }
+        if !device_id.is_empty() {
+            let known = mailbox.devices.get(&device_id);
+            let revoked_ms = known.map_or(0, |device| device.row.revoked_time_ms);
+            if revoked_ms > 0 && attach.token_issued_time_ms <= revoked_ms {
+                let text = "this device was revoked; sign in again to get a newer token";
+                return Err(Fault::new(ErrorReason::DeviceRevoked, text));
+            }
+            let head = mailbox.cursor(0).position;
+            let device = mailbox.devices.entry(device_id.clone()).or_insert_with(|| {
+                let mut device = Device::default();
+                device.row.first_seen_time_ms = now_ms;
+                device.cursor.position = attach.resume.as_ref().map_or(head, |at| at.position);
+                device
+            });
+            device.row.last_seen_time_ms = now_ms;
+            device.row.app_version.clone_from(&attach.app_version);
+            self.batch
+                .cells([cells::device(user, &device_id, &device.row)]);
+        }
+        Ok(Outcome::Attach(user.clone(), Box::new((device_id, attach))))
+    }
+
+    fn ack(&mut self, user: &Arc<str>, device_id: &str, ack: &AckCommand) -> Result<Answer, Fault> {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
+            return Err(super::owner_changing());
+        };
+        if ack.position > live.mailbox.head() {
+            let text = format!("is beyond the mailbox's head {}", live.mailbox.head());
+            return Err(Fault::field("ack.position", text));
+        }
+        let Some(device) = live.mailbox.devices.get_mut(device_id) else {
+            return Ok(Answer::Ack(AckResult {
+                previous_position: ack.position,
+            }));
+        };
+        let previous_position = device.cursor.position;
+        if ack.position > previous_position {
+            device.cursor.position = ack.position;
+            self.cursors_dirty
+                .insert((user.clone(), device_id.to_owned()));
+        }
+        if ack.foreground && ack.position > device.cursor.foreground_position {
+            device.cursor.foreground_position = ack.position;
+            self.cursors_dirty
+                .insert((user.clone(), device_id.to_owned()));
+        }
+        Ok(Answer::Ack(AckResult { previous_position }))
+    }
+
+    fn list(&self, user: &Arc<str>, ask: &ListCommand) -> Result<Answer, Fault> {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get(user) else {
+            return Err(super::owner_changing());
+        };
+        let mailbox = &live.mailbox;
+        let (page, more) = mailbox
+            .list
+            .page(ask.after.as_ref(), ask.entries_max.max(1) as usize);
+        let entries = page.into_iter().map(|entry| ListEntryResult {
+            unread_count: list::unread(entry),
+            unread_mention_count: entry.mention_seqs.len() as u64,
+            entry: Some(entry.clone()),
+        });
+        // The answer goes out once this batch, and so all up to this head, is committed.
+        let snapshot = Some(mailbox.accepted_cursor(self.nonce()));
+        Ok(Answer::List(ListResult {
+            entries: entries.collect(),
+            more,
+            snapshot,
+        }))
+    }
+
+    fn hide(&mut self, user: &Arc<str>, hide: HideCommand) -> Result<Answer, Fault> {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
+            return Err(super::owner_changing());
+        };
+        if live.mailbox.list.get(&hide.conversation_id).is_none() {
+            return Err(Fault::not_found("conversation"));
+        }
+        let mailbox = live.mailbox.id;
+        let HideCommand {
+            conversation_id,
+            seqs,
+        } = hide;
+        self.batch.cells(
+            seqs.iter()
+                .map(|seq| cells::hidden(&mailbox, &conversation_id, *seq)),
+        );
+        let hidden = HiddenState {
+            conversation_id,
+            seqs,
+        };
+        self.own_state(user, state_change::Kind::Hidden(hidden));
+        Ok(Answer::Done(Default::default()))
+    }
+
+    fn settings(
+        &mut self,
+        user: &Arc<str>,
+        settings: ConversationSettings,
+    ) -> Result<Answer, Fault> {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
+            return Err(super::owner_changing());
+        };
+        if live.mailbox.list.get(&settings.conversation_id).is_none() {
+            return Err(Fault::not_found("conversation"));
+        }
+        self.own_state(user, state_change::Kind::Settings(settings));
+        Ok(Answer::Done(Default::default()))
+    }
+
+    fn own_state(&mut self, user: &Arc<str>, kind: state_change::Kind) {
+        let create_time = Some(time::timestamp(self.now_ms()));
+        let change = StateChange {
+            create_time,
+            kind: Some(kind),
+        };
+        self.take_state(user, &Bytes::from(change.encode_to_vec()));
+    }
+
+    fn shares(&self, user: &Arc<str>, ask: &SharesCommand) -> Result<Answer, Fault> {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get(user) else {
+            return Err(super::owner_changing());
+        };
+        let asked: HashSet<&Bytes> = ask.conversation_ids.iter().collect();
+        let shared = live
+            .mailbox
+            .list
+            .current()
+            .map(|entry| &entry.conversation_id);
+        let shared = shared.filter(|id| asked.is_empty() || asked.contains(id));
+        let conversation_ids = shared.take(SHARES_MAX).cloned().collect();
+        Ok(Answer::Shares(SharesResult { conversation_ids }))
+    }
+
+    fn user(&mut self, user: &Arc<str>, change: UserCommand) -> Result<Answer, Fault> {
+        let now_ms = self.now_ms();
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
+            return Err(super::owner_changing());
+        };
+        let before = live.mailbox.user.clone();
+        if before.is_none() && !change.create {
+            return Ok(Answer::User(UserResult { user: None }));
+        }
+        let mut row = before.clone().unwrap_or_else(|| UserRow {
+            create_time_ms: now_ms,
+            ..Default::default()
+        });
+        row.name = change.name.unwrap_or(row.name);
+        row.avatar_url = change.avatar_url.unwrap_or(row.avatar_url);
+        row.presence_hidden = change.presence_hidden.unwrap_or(row.presence_hidden);
+        if before.as_ref() != Some(&row) {
+            row.update_time_ms = now_ms;
+            self.batch.cells([cells::user(user, &row)]);
+            live.mailbox.user = Some(row.clone());
+        }
+        Ok(Answer::User(UserResult { user: Some(row) }))
+    }
+
+    fn revoke(&mut self, user: &Arc<str>, ask: RevokeDeviceCommand) -> Result<Answer, Fault> {
+        let now_ms = self.now_ms();
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
+            return Err(super::owner_changing());
+        };
+        let Some(device) = live.mailbox.devices.get_mut(&ask.device_id) else {
+            return Err(Fault::not_found("device"));
+        };
+        device.row = DeviceRow {
+            revoked_time_ms: now_ms,
+            ..device.row.clone()
+        };
+        device.row.last_seen_time_ms = device.row.last_seen_time_ms.min(now_ms - 1);
+        self.batch
+            .cells([cells::device(user, &ask.device_id, &device.row)]);
+        self.batch.revoked.push((user.clone(), ask.device_id));
+        Ok(Answer::Done(Default::default()))
+    }
+}

@@ -1,0 +1,378 @@
+//! A shard: the unit of ownership, of ordering, of batching and of fencing (DESIGN 4 and 5).
+//!
+//! One task owns the conversations and mailboxes whose ids hash to it. It takes what waits in its
+//! queues as one batch, makes one commit of it, and forms the next while the store works. The
+//! decisions are in `conversation` and `mailbox`; here is only what moves between them, the store, gateways
+//! and other shards.
+//!
+//! Invariant: nothing is told to anybody before the batch that says it is committed under an epoch verified
+//! after that; a shard that cannot know drops its state and takes itself again.
+
+pub mod batch;
+mod conversations;
+pub mod edges;
+mod effects;
+mod fan_out;
+pub mod input;
+mod load;
+mod mailbox_commands;
+mod mailboxes;
+mod marks;
+pub mod open;
+mod pushes;
+mod reads;
+mod recover;
+mod take;
+mod timers;
+
+use crate::{
+    config::ChatConfig,
+    store_link::{self, StoreOutboxes},
+};
+use batch::{Batch, Piece};
+use conversations::ConversationSlot;
+use heddle_kit::{Link, SharedClock, Tasks, link::Outbox};
+use heddle_proto::{
+    errors::Fault,
+    ids::LogId,
+    internal::{Command, CommitOutcome, CommitStatus, PushIntent, command_result::Outcome as Told},
+    v1::ErrorReason,
+};
+use input::{EdgeInput, PeerInput, ShardInputs, StoreInput, Taken};
+use mailboxes::{MailboxSlot, SessionsOf};
+use reads::Reads;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use timers::Timers;
+use tokio::sync::mpsc;
+
+/// How often a shard looks at what is due, in milliseconds.
+const TICK_MS: u64 = 50;
+/// Messages to other shards that may wait here; beyond it no more commands are taken.
+const UNSENT_MAX: usize = 4096;
+/// How long writes are refused at once after the store refused one, in milliseconds.
+const READ_ONLY_MS: u64 = 1_000;
+
+/// What a shard needs around it.
+pub struct Surroundings {
+    /// Settings.
+    pub config: Arc<ChatConfig>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Tasks of the service.
+    pub tasks: Tasks,
+    /// history-svc.
+    pub history: Link,
+    /// Queues of all shards of this node, by number.
+    pub peers: Vec<mpsc::Sender<PeerInput>>,
+    /// This shard's own store queue, for what it waits for elsewhere.
+    pub own: mpsc::Sender<StoreInput>,
+}
+
+/// The owner of some conversations and mailboxes.
+pub struct Shard {
+    index: u32,
+    around: Surroundings,
+    ownership: Option<(u64, u64)>,
+    store: Option<StoreOutboxes>,
+    notify: Option<Outbox<PushIntent>>,
+    conversations: HashMap<LogId, ConversationSlot>,
+    mailboxes: HashMap<Arc<str>, MailboxSlot>,
+    sessions: HashMap<Arc<str>, SessionsOf>,
+    batch: Batch,
+    in_flight: Option<Batch>,
+    reads: Reads,
+    next_id: u64,
+    unsent: VecDeque<(u32, PeerInput)>,
+    outstanding: HashMap<u64, (LogId, u64)>,
+    held: Vec<Piece>,
+    intents: HashMap<u64, (Arc<str>, [u8; 16])>,
+    cursors_dirty: HashSet<(Arc<str>, String)>,
+    recovering: HashMap<LogId, u64>,
+    timers: Timers,
+    read_only_until_ms: u64,
+}
+
+impl Shard {
+    /// Shard number `index`; it takes itself over as it starts to run.
+    pub fn new(index: u32, around: Surroundings) -> Self {
+        let reads = Reads::new(around.config.reads_max);
+        Self {
+            index,
+            around,
+            ownership: None,
+            store: None,
+            notify: None,
+            conversations: HashMap::new(),
+            mailboxes: HashMap::new(),
+            sessions: HashMap::new(),
+            batch: Batch::default(),
+            in_flight: None,
+            reads,
+            next_id: store_link::first_id(index),
+            unsent: VecDeque::new(),
+            outstanding: HashMap::new(),
+            held: Vec::new(),
+            intents: HashMap::new(),
+            cursors_dirty: HashSet::new(),
+            recovering: HashMap::new(),
+            timers: Timers::default(),
+            read_only_until_ms: 0,
+        }
+    }
+
+    /// Runs until the service stops and what was accepted is committed.
+    pub async fn run(mut self, mut inputs: ShardInputs) {
+        self.take();
+        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let stopping = self.around.tasks.stopping().clone();
+        loop {
+            tokio::select! {
+                biased;
+                Some(input) = inputs.store.recv() => {
+                    self.on_store(input);
+                    while let Ok(input) = inputs.store.try_recv() {
+                        self.on_store(input);
+                    }
+                }
+                Some(input) = inputs.peer.recv(), if !self.batch.is_full() => {
+                    self.on_peer(input);
+                }
+                Some(input) = inputs.edge.recv(), if self.takes_commands() => {
+                    self.on_edge(input);
+                }
+                _ = tick.tick() => self.on_tick(),
+                () = stopping.cancelled() => break,
+            }
+            self.take_what_waits(&mut inputs);
+            self.flush();
+        }
+        self.drain(&mut inputs).await;
+    }
+
+    /// Takes in what else has come, so that one commit serves it all.
+    fn take_what_waits(&mut self, inputs: &mut ShardInputs) {
+        while !self.batch.is_full() {
+            let Ok(input) = inputs.peer.try_recv() else {
+                break;
+            };
+            self.on_peer(input);
+        }
+        while self.takes_commands() {
+            let Ok(input) = inputs.edge.try_recv() else {
+                break;
+            };
+            self.on_edge(input);
+        }
+    }
+
+    fn takes_commands(&self) -> bool {
+        !self.batch.is_full() && self.unsent.len() < UNSENT_MAX
+    }
+
+    /// Finishes what was accepted; the drain's bounded grace ends it at worst.
+    async fn drain(&mut self, inputs: &mut ShardInputs) {
+        self.store_cursors();
+        self.flush();
+        while self.in_flight.is_some() || !self.batch.is_empty() {
+            let Some(input) = inputs.store.recv().await else {
+                return;
+            };
+            self.on_store(input);
+            while let Ok(input) = inputs.peer.try_recv() {
+                self.on_peer(input);
+            }
+            self.flush();
+        }
+    }
+
+    fn on_edge(&mut self, input: EdgeInput) {
+        match input {
+            EdgeInput::Commands(edge, commands) => {
+                for command in commands {
+                    self.on_command(&edge, command);
+                }
+            }
+            EdgeInput::Gone(edge_id) => self.forget_edge(edge_id),
+        }
+    }
+
+    fn on_command(&mut self, edge: &Arc<edges::Edge>, command: Command) {
+        use heddle_proto::internal::command::Op;
+        if self.ownership.is_none() {
+            return edge.refuse(command.id, &owner_changing());
+        }
+        match &command.op {
+            Some(Op::Append(_) | Op::Mark(_) | Op::Grant(_) | Op::Ephemeral(_)) => {
+                self.conversation_command(edge, Box::new(command));
+            }
+            Some(Op::Detach(detach)) => {
+                let (session_id, device_id) = (detach.session_id, command.device_id);
+                self.detach(edge.id, &command.user_id, session_id, &device_id);
+            }
+            Some(Op::Foreground(change)) => {
+                self.set_foreground(edge.id, &command.user_id, change);
+                self.done(edge, command.id);
+            }
+            Some(_) => self.mailbox_command(edge, Box::new(command)),
+            None => {
+                let fault = Fault::field("op", "this node does not know the command");
+                edge.refuse(command.id, &fault);
+            }
+        }
+    }
+
+    fn on_store(&mut self, input: StoreInput) {
+        match input {
+            StoreInput::Connected(outboxes) => {
+                self.store = Some(outboxes);
+                self.resend_reads();
+            }
+            StoreInput::Lost => {
+                self.store = None;
+                if self.in_flight.is_some() {
+                    self.roll_back(owner_changing());
+                    self.give_up();
+                }
+            }
+            StoreInput::Taken(taken) => self.taken(taken),
+            StoreInput::Committed(outcome) => self.committed(outcome),
+            StoreInput::Read(outcome) => self.on_read(*outcome),
+            StoreInput::Notify(outbox) => self.notify_link(outbox),
+            StoreInput::Push(outcome) => self.push_settled(outcome),
+        }
+    }
+
+    fn committed(&mut self, outcome: CommitOutcome) {
+        if self
+            .in_flight
+            .as_ref()
+            .is_none_or(|batch| batch.id != outcome.id)
+        {
+            return;
+        }
+        match outcome.status() {
+            CommitStatus::Committed => {
+                if let Some(batch) = self.in_flight.take() {
+                    self.carry_out(batch);
+                }
+            }
+            CommitStatus::Refused => {
+                tracing::error!(
+                    shard = self.index,
+                    reason = outcome.message,
+                    "commit refused"
+                );
+                self.read_only_until_ms = self.now_ms() + READ_ONLY_MS;
+                self.roll_back(read_only(&outcome.message));
+            }
+            status => {
+                tracing::error!(
+                    shard = self.index,
+                    ?status,
+                    reason = outcome.message,
+                    "commit not confirmed: the shard is given up"
+                );
+                self.roll_back(owner_changing());
+                self.give_up();
+            }
+        }
+    }
+
+    /// Sends the batch, unless one is under way.
+    fn flush(&mut self) {
+        self.send_unsent();
+        let (Some(store), Some((epoch, nonce))) = (&self.store, self.ownership) else {
+            return;
+        };
+        if self.in_flight.is_some() || self.batch.is_empty() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        self.next_id += 1;
+        let commit = batch.commit(self.next_id, self.index, epoch, nonce);
+        let refused = store.commits.try_send(commit).is_err();
+        self.in_flight = Some(batch);
+        if refused {
+            // The link is closing: nothing was written, and its end is about to be told.
+            self.roll_back(owner_changing());
+        }
+    }
+
+    /// Drops all state and takes the shard again; sessions stay attached.
+    fn give_up(&mut self) {
+        self.ownership = None;
+        self.conversations.clear();
+        self.mailboxes.clear();
+        self.outstanding.clear();
+        self.reads.clear();
+        self.take();
+    }
+
+    fn take(&self) {
+        let taking = take::Taking {
+            index: self.index,
+            config: self.around.config.clone(),
+            history: self.around.history.clone(),
+            clock: self.around.clock.clone(),
+        };
+        let (own, stopping) = (
+            self.around.own.clone(),
+            self.around.tasks.stopping().clone(),
+        );
+        self.around.tasks.spawn("take-shard", async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                taken = taking.run() => {
+                    let _ = own.send(StoreInput::Taken(taken)).await;
+                }
+            }
+        });
+    }
+
+    fn taken(&mut self, taken: Taken) {
+        tracing::info!(
+            shard = self.index,
+            epoch = taken.epoch,
+            notes = taken.notes.len(),
+            "taken"
+        );
+        self.ownership = Some((taken.epoch, taken.nonce));
+        self.recover(taken.notes);
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.around.clock.now_ms()
+    }
+
+    fn nonce(&self) -> u64 {
+        self.ownership.map_or(0, |(_, nonce)| nonce)
+    }
+
+    fn done(&mut self, edge: &Arc<edges::Edge>, id: u64) {
+        if id > 0 {
+            let outcome = batch::Outcome::Ready(Told::Done(Default::default()));
+            self.batch.answer(edge, id, outcome);
+        }
+    }
+}
+
+/// The fault while a shard has no owner, or has just lost it.
+fn owner_changing() -> Fault {
+    let text = "the owner of this conversation or mailbox is changing; retry the same id";
+    Fault::new(ErrorReason::OwnerChanging, text).retry_after(100)
+}
+
+fn read_only(reason: &str) -> Fault {
+    let text = format!("the store does not write now ({reason}); retry the same id later");
+    Fault::new(ErrorReason::StoreReadOnly, text).retry_after(READ_ONLY_MS)
+}
+
+fn overloaded() -> Fault {
+    let text = "too much waits for this conversation or mailbox; retry the same id";
+    Fault::new(ErrorReason::Overloaded, text).retry_after(100)
+}

@@ -1,0 +1,269 @@
+//! Reads under way: what was asked of the store, and what to do with the answer.
+//!
+//! Invariant: a read is registered until its answer has come; a lost link sends it again.
+
+use super::{
+    Shard,
+    batch::Piece,
+    edges::Edge,
+    load::{ConversationPart, MailboxPart},
+    recover::Recover,
+};
+use crate::cells;
+use bytes::Bytes;
+use heddle_proto::{
+    errors::Fault,
+    ids::LogId,
+    internal::{
+        Command, PartitionQuery, RangeQuery, RawEvent, Read, ReadOutcome, Table, TimeQuery,
+        read::Query,
+    },
+    v1::ErrorReason,
+};
+use prost::Message as _;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+/// Events read back at once when an old id is looked for.
+const READ_BACK_EVENTS: u32 = 1_000;
+
+/// What a read is for.
+pub(super) enum Purpose {
+    /// A part of a conversation to be loaded.
+    Conversation(LogId, ConversationPart),
+    /// A part of a mailbox to be loaded.
+    Mailbox(Arc<str>, MailboxPart),
+    /// A fact about an old event, for a command.
+    Fact(Box<FactRead>),
+    /// Ids of old events, for a command.
+    Ids(Box<IdsRead>),
+    /// Events of a conversation that a mailbox misses.
+    Hole(Arc<str>, Piece),
+    /// Events of a log with open work.
+    Recover(Recover),
+}
+
+/// An old event and what became of it.
+pub(super) struct FactRead {
+    pub log: LogId,
+    pub seq: u64,
+    pub event: Option<RawEvent>,
+    pub waiting: (Arc<Edge>, Box<Command>),
+}
+
+/// Ids of events stored since a time, page by page.
+pub(super) struct IdsRead {
+    pub log: LogId,
+    pub since_ms: u64,
+    pub searched: bool,
+    pub waiting: (Arc<Edge>, Box<Command>),
+}
+
+/// The reads of a shard.
+pub(super) struct Reads {
+    under_way: HashMap<u64, (Read, Purpose)>,
+    queued: VecDeque<(Query, Purpose)>,
+    max: usize,
+}
+
+impl Reads {
+    pub fn new(max: usize) -> Self {
+        Self {
+            under_way: HashMap::new(),
+            queued: VecDeque::new(),
+            max,
+        }
+    }
+
+    /// Forgets all: the state that they were for is gone.
+    pub fn clear(&mut self) {
+        let purposes = std::mem::take(&mut self.under_way)
+            .into_values()
+            .map(|(_, purpose)| purpose);
+        let queued = std::mem::take(&mut self.queued)
+            .into_iter()
+            .map(|(_, purpose)| purpose);
+        let fault = super::owner_changing();
+        for purpose in purposes.chain(queued) {
+            let waiting = match purpose {
+                Purpose::Fact(fact) => fact.waiting,
+                Purpose::Ids(ids) => ids.waiting,
+                _ => continue,
+            };
+            waiting.0.refuse(waiting.1.id, &fault);
+        }
+    }
+}
+
+impl Shard {
+    /// Asks the store; at most so many reads are under way, the others wait.
+    pub(super) fn read(&mut self, query: Query, purpose: Purpose) {
+        if self.reads.under_way.len() >= self.reads.max {
+            self.reads.queued.push_back((query, purpose));
+            return;
+        }
+        self.next_id += 1;
+        let read = Read {
+            id: self.next_id,
+            query: Some(query),
+        };
+        if let Some(store) = &self.store {
+            // A closed link sends it again once it is up.
+            let _closed = store.reads.try_send(read.clone());
+        }
+        self.reads.under_way.insert(read.id, (read, purpose));
+    }
+
+    pub(super) fn resend_reads(&mut self) {
+        let Some(store) = &self.store else { return };
+        let reads = self.reads.under_way.values().map(|(read, _)| read.clone());
+        let refused = store.reads.try_send_all(reads);
+        debug_assert!(
+            refused.is_empty(),
+            "a new link has room for all reads of a shard"
+        );
+    }
+
+    pub(super) fn on_read(&mut self, outcome: ReadOutcome) {
+        let Some((_, purpose)) = self.reads.under_way.remove(&outcome.id) else {
+            return;
+        };
+        if let Some((query, purpose)) = self.reads.queued.pop_front() {
+            self.read(query, purpose);
+        }
+        if outcome.code != 0 {
+            tracing::error!(
+                shard = self.index,
+                reason = outcome.message,
+                "a read failed"
+            );
+            let fault = fault_of(&outcome);
+            return self.refuse_waiting(purpose, &fault);
+        }
+        match purpose {
+            Purpose::Conversation(log, part) => self.conversation_part(log, part, outcome),
+            Purpose::Mailbox(user, part) => self.mailbox_part(user, part, outcome),
+            Purpose::Fact(fact) => self.fact_read(*fact, outcome),
+            Purpose::Ids(ids) => self.ids_read(*ids, outcome),
+            Purpose::Hole(user, piece) => self.hole_read(&user, piece, &outcome.events),
+            Purpose::Recover(recover) => self.recover_read(recover, outcome),
+        }
+    }
+
+    pub(super) fn read_fact(&mut self, log: LogId, seq: u64, waiting: (Arc<Edge>, Box<Command>)) {
+        let fact = FactRead {
+            log,
+            seq,
+            event: None,
+            waiting,
+        };
+        self.read(range(&log, seq, seq), Purpose::Fact(Box::new(fact)));
+    }
+
+    fn fact_read(&mut self, mut fact: FactRead, outcome: ReadOutcome) {
+        if fact.event.is_none() {
+            fact.event = events(&outcome.events).pop();
+            let query = PartitionQuery {
+                table: Table::Overlays as i32,
+                partition: cells::overlay_partition(&fact.log, fact.seq),
+                clustering_prefix: Bytes::copy_from_slice(&fact.seq.to_be_bytes()),
+                ..Default::default()
+            };
+            return self.read(Query::Partition(query), Purpose::Fact(Box::new(fact)));
+        }
+        let overlays: Vec<_> = outcome.cells.into_iter().filter_map(decode).collect();
+        if let Some(conversation) = self.conversation_mut(&fact.log)
+            && let Some(event) = &fact.event
+        {
+            conversation.remember(event, &overlays);
+        }
+        self.conversation_command(&fact.waiting.0, fact.waiting.1);
+    }
+
+    pub(super) fn read_ids(
+        &mut self,
+        log: LogId,
+        since_ms: u64,
+        waiting: (Arc<Edge>, Box<Command>),
+    ) {
+        let Some(conversation) = self.conversation_mut(&log) else {
+            return;
+        };
+        let head = conversation.loaded_from_seq().saturating_sub(1);
+        let ids = IdsRead {
+            log,
+            since_ms,
+            searched: false,
+            waiting,
+        };
+        let query = TimeQuery {
+            log_id: log.to_bytes(),
+            time_ms: since_ms,
+            head,
+        };
+        self.read(Query::Time(query), Purpose::Ids(Box::new(ids)));
+    }
+
+    fn ids_read(&mut self, mut ids: IdsRead, outcome: ReadOutcome) {
+        let since_ms = ids.since_ms;
+        let read = events(&outcome.events);
+        let Some(conversation) = self.conversation_mut(&ids.log) else {
+            return self.conversation_command(&ids.waiting.0, ids.waiting.1);
+        };
+        let last_seq = conversation.loaded_from_seq().saturating_sub(1);
+        let next_seq = match read.last() {
+            Some(last) => last.seq + 1,
+            None if ids.searched || outcome.seq == 0 => last_seq + 1,
+            None => outcome.seq,
+        };
+        // Ids come in before the floor falls: a page alone must not make others look fresh.
+        if next_seq > last_seq {
+            conversation.read_back(&read, since_ms);
+            return self.conversation_command(&ids.waiting.0, ids.waiting.1);
+        }
+        conversation.remember_ids(&read);
+        ids.searched = true;
+        let query = match range(&ids.log, next_seq, last_seq) {
+            Query::Range(query) => Query::Range(RangeQuery {
+                events_max: READ_BACK_EVENTS,
+                ..query
+            }),
+            other => other,
+        };
+        self.read(query, Purpose::Ids(Box::new(ids)));
+    }
+}
+
+/// Events of a log, as they stand.
+pub(super) fn range(log: &LogId, from_seq: u64, to_seq: u64) -> Query {
+    Query::Range(RangeQuery {
+        log_id: log.to_bytes(),
+        from_seq,
+        to_seq,
+        ..Default::default()
+    })
+}
+
+/// Events as read; what does not decode was refused by the store's own checks before.
+pub(super) fn events(bytes: &[Bytes]) -> Vec<RawEvent> {
+    bytes
+        .iter()
+        .filter_map(|event| RawEvent::decode(event.clone()).ok())
+        .collect()
+}
+
+/// A cell's row.
+pub(super) fn decode<M: prost::Message + Default>(cell: heddle_proto::internal::Cell) -> Option<M> {
+    M::decode(cell.value).ok()
+}
+
+fn fault_of(outcome: &ReadOutcome) -> Fault {
+    let reason = match tonic::Code::from_i32(outcome.code) {
+        tonic::Code::DataLoss => ErrorReason::DataLoss,
+        tonic::Code::ResourceExhausted => ErrorReason::Overloaded,
+        _ => ErrorReason::OwnerChanging,
+    };
+    Fault::new(reason, outcome.message.clone())
+}

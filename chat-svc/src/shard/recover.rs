@@ -1,0 +1,202 @@
+//! Recovery: logs whose work was open when the last owner went are fanned out again.
+//!
+//! Mailboxes skip what they have, so doing too much is harmless; notes say from where to begin. Holes that a
+//! mailbox finds are filled from the conversation's log by the same means.
+
+use super::{
+    Shard,
+    batch::{Piece, Told},
+    conversations::ConversationSlot,
+    mailboxes::MailboxSlot,
+    reads::{Purpose, range},
+};
+use crate::{cells, conversation::event};
+use bytes::Bytes;
+use heddle_proto::{
+    ids::LogId,
+    internal::{Cell, FanOutEvent, NoteRow, RawEvent, ReadOutcome, StuckRow, Table},
+};
+use prost::Message as _;
+use std::sync::atomic::Ordering;
+
+/// A log that is fanned out again, page by page.
+pub(super) struct Recover {
+    pub log: LogId,
+    pub next_seq: u64,
+    head_seq: u64,
+    range: u64,
+}
+
+/// Milliseconds of a day: stuck rows lie in partitions of one.
+const DAY_MS: u64 = 86_400_000;
+
+fn fan_out_event(bytes: &Bytes) -> Option<FanOutEvent> {
+    let event = RawEvent::decode(bytes.clone()).ok()?;
+    Some(event::fan_out(&event, bytes.clone()))
+}
+
+impl Shard {
+    /// Loads what had work open; fanning out begins as each log is there.
+    pub(super) fn recover(&mut self, notes: Vec<NoteRow>) {
+        for note in notes {
+            if note.mailbox {
+                if !self.mailboxes.contains_key(note.user_id.as_str()) {
+                    self.load_mailbox(note.user_id.into(), Vec::new());
+                }
+            } else if let Some(log) = LogId::from_wire(&note.log_id) {
+                self.recovering.insert(log, note.from_seq);
+                if !self.conversations.contains_key(&log) {
+                    self.load_conversation(log, Vec::new());
+                }
+            }
+        }
+        for piece in std::mem::take(&mut self.held) {
+            self.apply_or_hold(piece);
+        }
+    }
+
+    /// A conversation is loaded: if it had work open, that begins.
+    pub(super) fn start_recovery(&mut self, log: LogId) {
+        let Some(from_seq) = self.recovering.remove(&log) else {
+            return;
+        };
+        let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
+            return;
+        };
+        let head_seq = live.conversation.head_seq();
+        let range = live.open.begin(from_seq.min(head_seq + 1));
+        let recover = Recover {
+            log,
+            next_seq: from_seq.max(1),
+            head_seq,
+            range,
+        };
+        self.go_on(recover);
+    }
+
+    fn go_on(&mut self, recover: Recover) {
+        if recover.next_seq <= recover.head_seq {
+            let query = range(&recover.log, recover.next_seq, recover.head_seq);
+            return self.read(query, Purpose::Recover(recover));
+        }
+        self.tell_marks_again(recover);
+    }
+
+    pub(super) fn recover_read(&mut self, mut recover: Recover, outcome: ReadOutcome) {
+        let events: Vec<_> = outcome.events.iter().filter_map(fan_out_event).collect();
+        let Some(last) = events.last() else {
+            tracing::error!(log = %recover.log, seq = recover.next_seq, "nothing to recover from");
+            return self.tell_marks_again(recover);
+        };
+        recover.next_seq = last.seq + 1;
+        let told = Told {
+            events,
+            states: Vec::new(),
+            range: recover.range,
+        };
+        self.fan_out(recover.log, told, false);
+        self.go_on(recover);
+    }
+
+    /// Marks that were stored a moment ago may not have been told: they are told again.
+    fn tell_marks_again(&mut self, recover: Recover) {
+        let now_ms = self.now_ms();
+        let Some(ConversationSlot::Ready(live)) = self.conversations.get(&recover.log) else {
+            return;
+        };
+        let conversation = &live.conversation;
+        let marks = conversation.roster.member_count() <= crate::conversation::MARKS_MEMBERS_MAX;
+        let members = conversation.roster.members().filter(|_| marks);
+        let states = members
+            .flat_map(|(row, _)| conversation.mark_states(&row.user_id, true, now_ms))
+            .collect();
+        let told = Told {
+            events: Vec::new(),
+            states,
+            range: recover.range,
+        };
+        self.fan_out(recover.log, told, true);
+    }
+
+    /// Reads what a mailbox misses of a conversation.
+    pub(super) fn fill_hole(&mut self, user: &str, from_seq: u64, to_seq: u64, piece: Piece) {
+        let Some(log) = LogId::from_wire(&piece.0.fan_out.conversation_id) else {
+            return;
+        };
+        tracing::info!(%log, from_seq, to_seq, "a mailbox misses events; reading them");
+        self.read(
+            range(&log, from_seq, to_seq),
+            Purpose::Hole(user.into(), piece),
+        );
+    }
+
+    pub(super) fn hole_read(&mut self, user: &str, piece: Piece, read: &[Bytes]) {
+        if !matches!(self.mailboxes.get(user), Some(MailboxSlot::Ready(_))) {
+            return self.apply_or_hold(piece);
+        }
+        let job = piece.0.clone();
+        let events: Vec<_> = read.iter().filter_map(fan_out_event).collect();
+        let recipient = job.fan_out.recipients.get(piece.1 as usize);
+        let (Some(recipient), false) = (recipient, events.is_empty()) else {
+            return self.set_aside(piece);
+        };
+        for event in &events {
+            self.take_event(user, &job.fan_out.conversation_id, event, recipient);
+        }
+        self.apply_piece(piece);
+    }
+
+    /// What cannot be applied is set aside, where an operator finds it.
+    fn set_aside(&mut self, piece: Piece) {
+        let now_ms = self.now_ms();
+        let fan_out = &piece.0.fan_out;
+        let seq = fan_out.events.first().map_or(0, |event| event.seq);
+        tracing::error!(seq, "a fan-out cannot be applied and is set aside");
+        let reason = "the conversation's log lacks events before it".to_owned();
+        let row = StuckRow {
+            log_id: fan_out.conversation_id.clone(),
+            seq,
+            reason,
+        };
+        let shard = self.index.to_be_bytes();
+        let partition = [(now_ms / DAY_MS).to_be_bytes().as_slice(), &shard].concat();
+        let clustering = [now_ms.to_be_bytes(), fan_out.id.to_be_bytes()].concat();
+        self.batch.cells([Cell {
+            table: Table::Stuck as i32,
+            partition: partition.into(),
+            clustering: clustering.into(),
+            value: row.encode_to_vec().into(),
+            delete: false,
+        }]);
+        piece.0.stuck.store(true, Ordering::Release);
+        self.batch.pieces.push(piece);
+    }
+
+    /// Writes which windows of notes count, as the first note of a new one is written.
+    pub(super) fn note_window(&mut self, window: u64) {
+        if self.timers.newest_window == window {
+            return;
+        }
+        self.timers.newest_window = window;
+        let oldest = self.oldest_open_window().min(window);
+        let row = heddle_proto::internal::OldestWindowRow {
+            window: oldest,
+            window_ms: self.around.config.note_window_ms,
+            newest_window: window,
+        };
+        self.batch.cells([cells::oldest_window(self.index, &row)]);
+    }
+
+    /// The window of the oldest note of a log whose work is open.
+    fn oldest_open_window(&self) -> u64 {
+        let conversations = self.conversations.values().filter_map(|slot| match slot {
+            ConversationSlot::Ready(live) if !live.open.is_empty() => Some(live.open.noted_window),
+            _ => None,
+        });
+        let mailboxes = self.mailboxes.values().filter_map(|slot| match slot {
+            MailboxSlot::Ready(live) if !live.mailbox.pushes.is_empty() => Some(live.noted_window),
+            _ => None,
+        });
+        conversations.chain(mailboxes).min().unwrap_or(u64::MAX)
+    }
+}

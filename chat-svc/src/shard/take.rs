@@ -1,0 +1,164 @@
+//! Taking a shard over: raise the epoch, then read which logs have work open.
+//!
+//! Tried until it succeeds or the service stops; until then the shard refuses commands with OWNER_CHANGING.
+
+use super::input::Taken;
+use crate::{cells, config::ChatConfig, store_link};
+use bytes::Bytes;
+use heddle_kit::{Link, SharedClock};
+use heddle_proto::{
+    ids::LogId,
+    internal::{
+        Cell, NoteRow, OldestWindowRow, PartitionQuery, Read, ReadRequest, Table,
+        TakeShardsRequest, read::Query, store_service_client::StoreServiceClient,
+    },
+};
+use prost::Message as _;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tonic::Status;
+
+/// How long to wait before another try, in milliseconds.
+const RETRY_MS: u64 = 200;
+/// Shards of earlier starts whose notes are looked at: the number of shards may have changed.
+const SHARDS_SEEN_MAX: u32 = 64;
+/// Windows of notes that are read at once.
+const WINDOWS_AT_ONCE: usize = 256;
+
+/// A shard about to be taken.
+pub(super) struct Taking {
+    pub index: u32,
+    pub config: Arc<ChatConfig>,
+    pub history: Link,
+    pub clock: SharedClock,
+}
+
+impl Taking {
+    /// Takes the shard, however long it takes.
+    pub async fn run(self) -> Taken {
+        let mut client = store_link::client(self.history.clone());
+        let mut tries = 0u32;
+        loop {
+            match self.try_once(&mut client).await {
+                Ok(taken) => return taken,
+                Err(status) => {
+                    // Once per ten seconds: a store that is not up yet is no news each time.
+                    if tries.is_multiple_of(50) {
+                        let shard = self.index;
+                        tracing::warn!(shard, %status, "waiting for history-svc to take the shard");
+                    }
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
+                }
+            }
+        }
+    }
+
+    async fn try_once(&self, client: &mut StoreServiceClient<Link>) -> Result<Taken, Status> {
+        let nonce = rand::random::<u64>().max(1);
+        let node = self
+            .config
+            .node
+            .clone()
+            .unwrap_or_else(|| "one-process".to_owned());
+        let request = TakeShardsRequest {
+            shards: vec![self.index],
+            node,
+            nonce,
+        };
+        let epochs = client.take_shards(request).await?.into_inner().epochs;
+        let epoch = *epochs
+            .first()
+            .ok_or_else(|| Status::internal("no epoch was given"))?;
+        let notes = self.notes(client).await?;
+        Ok(Taken {
+            epoch,
+            nonce,
+            notes,
+        })
+    }
+
+    /// The newest note of each log of this shard that may have work open.
+    async fn notes(&self, client: &mut StoreServiceClient<Link>) -> Result<Vec<NoteRow>, Status> {
+        let shard_count = self.config.shard_count();
+        let seen = 0..SHARDS_SEEN_MAX.max(shard_count);
+        let rows = seen
+            .clone()
+            .map(|shard| (Table::OldestWindows, shard.to_be_bytes().to_vec()));
+        let mut partitions = Vec::new();
+        for (shard, cells) in seen.zip(read_all(client, rows.collect()).await?) {
+            let Some(cell) = cells.into_iter().next() else {
+                continue;
+            };
+            let row = OldestWindowRow::decode(cell.value).unwrap_or_default();
+            let windows = row.window..=row.newest_window;
+            partitions.extend(windows.map(|window| cells::note_partition(shard, window)));
+        }
+        let mut notes = HashMap::new();
+        for some in partitions.chunks(WINDOWS_AT_ONCE) {
+            let some = some
+                .iter()
+                .map(|partition| (Table::Notes, partition.to_vec()))
+                .collect();
+            for cell in read_all(client, some).await?.into_iter().flatten() {
+                let note = NoteRow::decode(cell.value).unwrap_or_default();
+                let mine = LogId::from_wire(&note.log_id)
+                    .is_some_and(|log| log.shard(shard_count) == self.index);
+                if mine {
+                    // Windows come in order: a later note knows more.
+                    notes.insert(note.log_id.clone(), note);
+                }
+            }
+        }
+        tracing::debug!(
+            shard = self.index,
+            now_ms = self.clock.now_ms(),
+            "notes read"
+        );
+        Ok(notes.into_values().collect())
+    }
+}
+
+/// The rows of some partitions, in the order asked for.
+async fn read_all(
+    client: &mut StoreServiceClient<Link>,
+    partitions: Vec<(Table, Vec<u8>)>,
+) -> Result<Vec<Vec<Cell>>, Status> {
+    let count = partitions.len();
+    let reads = partitions
+        .into_iter()
+        .zip(1u64..)
+        .map(|((table, partition), id)| {
+            let partition = Bytes::from(partition);
+            let query = PartitionQuery {
+                table: table as i32,
+                partition,
+                ..Default::default()
+            };
+            Read {
+                id,
+                query: Some(Query::Partition(query)),
+            }
+        });
+    let request = ReadRequest {
+        reads: reads.collect(),
+    };
+    let frames = tokio_stream::once(request);
+    let mut answers = client.read(frames).await?.into_inner();
+    let mut all = vec![Vec::new(); count];
+    let mut left = count;
+    while left > 0 {
+        let Some(frame) = answers.message().await? else {
+            return Err(Status::unavailable("the read stream ended early"));
+        };
+        for outcome in frame.outcomes {
+            if outcome.code != 0 {
+                return Err(Status::new(outcome.code.into(), outcome.message));
+            }
+            left -= 1;
+            if let Some(cells) = all.get_mut(outcome.id as usize - 1) {
+                *cells = outcome.cells;
+            }
+        }
+    }
+    Ok(all)
+}
