@@ -1,5 +1,8 @@
 //! Settings of chat-svc: every bound has a name and a default here.
 
+use heddle_kit::{LayerOptions, LinkOptions, ProcessOptions, ServeOptions, run::ProcessConfig};
+use std::net::SocketAddr;
+
 heddle_kit::config! {
     /// Order and fan-out.
     pub struct ChatConfig {
@@ -34,5 +37,34 @@ impl ChatConfig {
         let cores = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         let count = if self.shards == 0 { cores } else { self.shards };
         count.clamp(1, 1024)
+    }
+}
+
+heddle_kit::config! {
+    /// chat-svc as a process of its own.
+    pub struct ChatProcess {
+        /// Where gateways and other chat nodes connect.
+        pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7448)),
+        /// Where history-svc is.
+        pub history_url: String = "http://127.0.0.1:7449".into(),
+        /// Where notify-svc is.
+        pub notify_url: String = "http://127.0.0.1:7451".into(),
+    sections
+        /// Order and fan-out.
+        pub chat: ChatConfig,
+        /// The process around the service.
+        pub process: ProcessOptions,
+        /// How HTTP is spoken to gateways.
+        pub serve: ServeOptions,
+        /// What stands in front of the handlers.
+        pub layers: LayerOptions,
+        /// How other services are reached.
+        pub link: LinkOptions,
+    }
+}
+
+impl ProcessConfig for ChatProcess {
+    fn process(&self) -> &ProcessOptions {
+        &self.process
     }
 }

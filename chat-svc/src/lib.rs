@@ -13,7 +13,9 @@ pub mod mailbox;
 mod notify_link;
 pub mod service;
 pub mod shard;
+mod start;
 mod store_link;
 
 pub use config::ChatConfig;
 pub use service::ChatService;
+pub use start::{SERVICE, start};

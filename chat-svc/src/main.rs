@@ -1,1 +1,7 @@
-fn main() {}
+//! chat-svc: order and fan-out as a process of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heddle_kit::run("chat-svc", heddle_chat::start)
+}
