@@ -10,12 +10,16 @@ use std::collections::HashMap;
 
 use crate::rules::{Facts, Timing, UserId, View};
 
+/// The whole book is searched at most this often (milliseconds), however much happens.
+pub const SEARCH_PAUSE_MS: u64 = 500;
+
 pub struct WatchBook {
     watched: HashMap<UserId, Watched>,
     /// Users who are due because of a watch or a hint, so that those need no search.
     hinted: Vec<UserId>,
     /// Nobody else is due before this time.
     next_search_ms: u64,
+    searched_ms: u64,
     timing: Timing,
     recheck_ms: u64,
     watched_max: usize,
@@ -32,6 +36,7 @@ impl WatchBook {
             watched: HashMap::new(),
             hinted: Vec::new(),
             next_search_ms: u64::MAX,
+            searched_ms: 0,
             timing,
             recheck_ms,
             watched_max,
@@ -51,7 +56,7 @@ impl WatchBook {
                 due_ms: 0,
             },
         );
-        self.hinted.push(user);
+        self.list(user);
         true
     }
 
@@ -65,8 +70,18 @@ impl WatchBook {
             // Who is due already stands in the list, or will be found by the search.
             if watched.due_ms > 0 {
                 watched.due_ms = 0;
-                self.hinted.push(user.clone());
+                self.list(user.clone());
             }
+        }
+    }
+
+    /// Lists a user as due. A list that has grown longer than the book, by users who are watched
+    /// and left again while there is no room to tell of them, is made anew by a search.
+    fn list(&mut self, user: UserId) {
+        self.hinted.push(user);
+        if self.hinted.len() > 2 * self.watched.len() {
+            self.hinted.clear();
+            self.next_search_ms = 0;
         }
     }
 
@@ -78,10 +93,13 @@ impl WatchBook {
         self.next_search_ms = 0;
     }
 
-    /// Up to `count_max` users to look up now. Until [`WatchBook::learn`] hears of them they stay
-    /// due; call [`WatchBook::postpone`] when the lookup failed.
+    /// Up to `count_max` users to look up now. Give each to [`WatchBook::learn`], or all back to
+    /// [`WatchBook::postpone`].
     pub fn take_due(&mut self, now_ms: u64, count_max: usize) -> Vec<UserId> {
-        if now_ms >= self.next_search_ms {
+        let search_ms = self
+            .next_search_ms
+            .max(self.searched_ms.saturating_add(SEARCH_PAUSE_MS));
+        if now_ms >= search_ms {
             self.search(now_ms);
         }
         let rest = self.hinted.split_off(self.hinted.len().min(count_max));
@@ -91,7 +109,7 @@ impl WatchBook {
     /// Lists everybody who is due, and when the next one will be.
     fn search(&mut self, now_ms: u64) {
         self.hinted.clear();
-        self.next_search_ms = u64::MAX;
+        (self.searched_ms, self.next_search_ms) = (now_ms, u64::MAX);
         for (user, watched) in &self.watched {
             if watched.due_ms <= now_ms {
                 self.hinted.push(user.clone());
@@ -101,9 +119,9 @@ impl WatchBook {
         }
     }
 
-    /// The store did not answer: those who were taken are due again at the next call.
-    pub fn postpone(&mut self) {
-        self.next_search_ms = 0;
+    /// The store did not answer: they stay due.
+    pub fn postpone(&mut self, due: Vec<UserId>) {
+        self.hinted.extend(due);
     }
 
     /// Takes in what the store said of a user; what to tell the gateway, if it is news.

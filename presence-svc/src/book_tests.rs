@@ -77,14 +77,33 @@ fn what_does_not_fit_or_fails_is_due_again() {
     for user in ["a", "b", "c"] {
         book.watch(user.into());
     }
-    assert_eq!(book.take_due(1, 2).len(), 2);
-    book.postpone();
-    assert_eq!(book.take_due(1, 2).len(), 2);
-    assert_eq!(
-        tick(&mut book, 1, &online(10)).len(),
-        1,
-        "the third, who was never taken"
-    );
+    let taken = book.take_due(1, 2);
+    assert_eq!(taken.len(), 2);
+    book.postpone(taken);
+    assert_eq!(tick(&mut book, 1, &online(10)).len(), 3);
+}
+
+#[test]
+fn users_watched_and_left_without_end_cost_nothing() {
+    let mut book = book();
+    for number in 0..1_000 {
+        let user = format!("user-{number}");
+        assert!(book.watch(user.as_str().into()));
+        book.unwatch(&user);
+    }
+    assert!(book.watch("ann".into()));
+    assert!(book.hinted.len() <= 2);
+    assert_eq!(tick(&mut book, SEARCH_PAUSE_MS, &online(1)), [true]);
+}
+
+#[test]
+fn lost_hints_make_everybody_due() {
+    let mut book = book();
+    book.watch("a".into());
+    book.watch("b".into());
+    assert_eq!(tick(&mut book, 1_000, &Facts::default()), [false, false]);
+    book.hints_lost();
+    assert_eq!(tick(&mut book, 2_000, &online(9_000)), [true, true]);
 }
 
 proptest! {
@@ -123,7 +142,7 @@ proptest! {
             if told == Some(facts.view(now_ms, TIMING)) {
                 true_at = now_ms;
             }
-            prop_assert!(now_ms - true_at <= RECHECK_MS + 4_000, "stale for too long");
+            prop_assert!(now_ms - true_at <= RECHECK_MS + SEARCH_PAUSE_MS + 4_000, "stale for too long");
             now_ms += wait_ms;
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use heddle_kit::SharedClock;
 use heddle_kit::link::Outbox;
 use heddle_proto::internal::{PresenceAnswer, PresenceLinkRequest, PresenceQuery, WatchChange};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -44,11 +45,15 @@ pub async fn read(
             () = stopping.cancelled() => break,
         };
         let Ok(Some(frame)) = frame else { break };
-        if frames.try_send(frame).is_err() {
-            tracing::warn!("presence does not keep up with a gateway, which will report anew");
-            let text = "too many reports wait; open a new stream and report all sessions again";
-            let _ended_already = outbox.try_send(Down::End(Status::resource_exhausted(text)));
-            break;
+        match frames.try_send(frame) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => break,
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!("presence does not keep up with a gateway, which will report anew");
+                let text = "too many reports wait; open a new stream and report all anew";
+                let _ended_already = outbox.try_send(Down::End(Status::resource_exhausted(text)));
+                break;
+            }
         }
     }
 }
@@ -220,7 +225,7 @@ impl GatewayLink {
             return;
         }
         let Ok(facts) = within_timeout(self.store.lookup(&due)).await else {
-            return self.book.postpone();
+            return self.book.postpone(due);
         };
         let mut news = Vec::new();
         for (user, facts) in due.iter().zip(&facts) {

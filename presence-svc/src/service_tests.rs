@@ -217,7 +217,7 @@ async fn sessions_of_a_lost_gateway_end_by_ttl() {
     drop(lost);
     world.clock.advance(49_999);
     assert!(away.ask("ann").await.online);
-    world.clock.advance(1);
+    world.clock.advance(crate::book::SEARCH_PAUSE_MS);
     assert!(!away.news().await.online);
 }
 
