@@ -42,7 +42,11 @@ enum Task {
         fail_fast: bool,
     },
     /// Check the house style: sizes, markers, queues, sleeps, who depends on whom.
-    Tidy,
+    Tidy {
+        /// First wrap comments that are too long.
+        #[arg(long)]
+        fix: bool,
+    },
     /// Lint the protocol and compare it with the last release.
     Proto {
         /// Then take it as the release that later ones are compared with.
@@ -78,7 +82,8 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Test {
             only, fail_fast, ..
         } => suite::run(&repo, &only, fail_fast),
-        Task::Tidy => said(tidy::run(&repo)),
+        Task::Tidy { fix: false } => said(tidy::run(&repo)),
+        Task::Tidy { fix: true } => said(tidy::fix().and_then(|()| tidy::run(&repo))),
         Task::Proto { release: false } => said(proto::check(&repo)),
         Task::Proto { release: true } => said(proto::release(&repo)),
         Task::Errors { check: false } => said(errors::write(&repo)),

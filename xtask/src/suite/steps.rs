@@ -82,6 +82,7 @@ pub const STEPS: &[Step] = &[
         needs: Some("build"),
         run: e2e,
     },
+    // Last: ten cycles of `faults kill`, which need "build".
 ];
 
 fn fmt(_: &Repo, _: &mut Tally) -> Outcome {
@@ -130,12 +131,18 @@ fn docs(repo: &Repo, _: &mut Tally) -> Outcome {
     docs::check(repo)
 }
 
+/// With the tests, so that dependencies have the features of `unit` and none is built twice.
 fn build(_: &Repo, _: &mut Tally) -> Outcome {
     let mut cargo = tools::cargo();
-    cargo
-        .args(["build", "--workspace", "--exclude", "xtask", "--bins"])
-        .args(locked());
-    command::run(&mut cargo)?;
+    cargo.args([
+        "build",
+        "--workspace",
+        "--exclude",
+        "heddle-e2e",
+        "--bins",
+        "--tests",
+    ]);
+    command::run(cargo.args(locked()))?;
     Ok(String::new())
 }
 

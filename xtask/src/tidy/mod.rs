@@ -9,7 +9,9 @@ mod shape;
 mod source;
 
 use crate::check::{Failure, Outcome};
+use crate::command;
 use crate::repo::{Repo, SourceFile};
+use crate::tools;
 use source::Finding;
 
 /// What is wrong, and what is merely unusual.
@@ -34,6 +36,14 @@ pub fn run(repo: &Repo) -> Outcome {
         0 => Ok(note),
         wrong => Err(Failure::wrong(format!("{wrong} to mend, {note}"))),
     }
+}
+
+/// Formats, and has rustfmt wrap comments, for which its option is not stable yet.
+pub fn fix() -> Result<(), Failure> {
+    let mut cargo = tools::cargo();
+    cargo.env("RUSTC_BOOTSTRAP", "1");
+    cargo.args(["fmt", "--all", "--", "--config"]);
+    command::run(cargo.arg("wrap_comments=true,comment_width=100"))
 }
 
 fn survey(files: &[SourceFile]) -> Survey {
