@@ -1,0 +1,47 @@
+//! Connect: keeps a link's stream open.
+//!
+//! Each link gives the one thing that differs: how to run a connection until it ends. Here is the waiting in
+//! between.
+//!
+//! Invariant: a peer that is away is asked again at a bounded pace, for ever, until the gateway stops.
+
+use std::{future::Future, time::Duration};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// The first wait after a connection has ended.
+const WAIT_MIN: Duration = Duration::from_millis(20);
+/// The longest wait.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Runs connections one after another until `stop`.
+pub async fn keep<F, C>(link: &'static str, stop: CancellationToken, mut connection: F)
+where
+    F: FnMut() -> C,
+    C: Future<Output = Result<(), Status>>,
+{
+    let mut wait = WAIT_MIN;
+    loop {
+        let begun = Instant::now();
+        let ended = tokio::select! {
+            ended = connection() => ended,
+            () = stop.cancelled() => return,
+        };
+        match ended {
+            Ok(()) => tracing::info!(link, "the other side closed the link"),
+            Err(status) => {
+                tracing::warn!(link, code = ?status.code(), text = status.message(), "link lost");
+            }
+        }
+        wait = if begun.elapsed() > WAIT_MAX {
+            WAIT_MIN
+        } else {
+            (wait * 2).min(WAIT_MAX)
+        };
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Limits: how often a user and a device may call.
+//!
+//! Asked for each frame of a session and each unary call. How many connections there are is the accept loop's
+//! business, how many requests of a session wait is the session's.
+//!
+//! Invariant: keys that have not been seen for a while are swept, so memory follows the active users.
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use heddle_proto::{errors::Fault, v1::ErrorReason};
+use std::{
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
+};
+
+heddle_kit::config! {
+    /// How often users and devices may call.
+    pub struct RateOptions {
+        /// Frames and calls of one user, a second; 0: no limit.
+        pub user_per_second: u32 = 2_000,
+        /// What a user may have saved up.
+        pub user_burst: u32 = 4_000,
+        /// Frames and calls of one device, a second; 0: no limit.
+        pub device_per_second: u32 = 1_000,
+        /// What a device may have saved up.
+        pub device_burst: u32 = 2_000,
+    }
+}
+
+/// When a refused caller may try again, in milliseconds.
+const RETRY_DELAY_MS: u64 = 1_000;
+
+/// Rate limits by user and by device.
+pub struct Rates {
+    users: Option<DefaultKeyedRateLimiter<u64>>,
+    devices: Option<DefaultKeyedRateLimiter<u64>>,
+    hasher: RandomState,
+}
+
+/// Whom a call counts for: hashes, so that no name is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RateKey {
+    user: u64,
+    device: u64,
+}
+
+fn limiter(per_second: u32, burst: u32) -> Option<DefaultKeyedRateLimiter<u64>> {
+    let per_second = NonZeroU32::new(per_second)?;
+    let burst = NonZeroU32::new(burst).unwrap_or(per_second);
+    Some(RateLimiter::keyed(
+        Quota::per_second(per_second).allow_burst(burst),
+    ))
+}
+
+impl Rates {
+    /// Limits with nothing used up.
+    pub fn new(options: &RateOptions) -> Self {
+        Self {
+            users: limiter(options.user_per_second, options.user_burst),
+            devices: limiter(options.device_per_second, options.device_burst),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The key of a device of a user; calls without a device count for the user alone.
+    pub fn key(&self, user_id: &str, device_id: &str) -> RateKey {
+        let user = self.hasher.hash_one(user_id);
+        RateKey {
+            user,
+            device: self.hasher.hash_one((user_id, device_id)),
+        }
+    }
+
+    /// Counts one call, or refuses it.
+    pub fn check(&self, key: RateKey) -> Result<(), Fault> {
+        let full = |limit: &Option<DefaultKeyedRateLimiter<u64>>, key| {
+            limit
+                .as_ref()
+                .is_some_and(|limit| limit.check_key(&key).is_err())
+        };
+        let whose = match () {
+            () if full(&self.devices, key.device) => "device",
+            () if full(&self.users, key.user) => "user",
+            () => return Ok(()),
+        };
+        let text = format!("too many calls of this {whose}; retry the same id after the delay");
+        Err(Fault::new(ErrorReason::RateLimited, text).retry_after(RETRY_DELAY_MS))
+    }
+
+    /// Forgets keys that have their whole burst again.
+    pub fn sweep(&self) {
+        for limiter in self.users.iter().chain(&self.devices) {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(user_burst: u32, device_burst: u32) -> Rates {
+        let options = RateOptions {
+            user_per_second: 1,
+            user_burst,
+            device_per_second: 1,
+            device_burst,
+        };
+        Rates::new(&options)
+    }
+
+    #[test]
+    fn a_device_that_floods_is_refused_and_another_is_not() {
+        let rates = rates(100, 2);
+        let (one, other) = (rates.key("ann", "phone"), rates.key("ann", "laptop"));
+        assert!(rates.check(one).is_ok() && rates.check(one).is_ok());
+        let refused = rates.check(one).unwrap_err();
+        assert_eq!(refused.reason, ErrorReason::RateLimited);
+        assert!(refused.retry_delay_ms > 0);
+        assert!(rates.check(other).is_ok());
+    }
+
+    #[test]
+    fn the_devices_of_a_user_share_the_users_limit() {
+        let rates = rates(2, 100);
+        assert!(rates.check(rates.key("ann", "a")).is_ok());
+        assert!(rates.check(rates.key("ann", "b")).is_ok());
+        assert!(rates.check(rates.key("ann", "c")).is_err());
+        assert!(rates.check(rates.key("bob", "a")).is_ok());
+    }
+
+    #[test]
+    fn zero_means_no_limit() {
+        let options = RateOptions {
+            user_per_second: 0,
+            device_per_second: 0,
+            ..Default::default()
+        };
+        let rates = Rates::new(&options);
+        let key = rates.key("ann", "a");
+        assert!((0..10_000).all(|_| rates.check(key).is_ok()));
+    }
+}

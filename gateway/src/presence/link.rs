@@ -1,0 +1,110 @@
+//! Link: the stream to presence-svc.
+//!
+//! After each connection everything is said anew: who is here, and whom they watch.
+//!
+//! Invariant: the reader never waits for a session.
+
+use super::{Item, PresenceClient, changes, report, watch::Change};
+use crate::{connect, edge::Edge};
+use futures_util::{Stream, StreamExt, stream};
+use heddle_kit::{
+    Tasks,
+    link::{OutboxOptions, outbox::outbox_sized},
+};
+use heddle_proto::internal::{
+    PresenceLinkRequest, presence_link_service_client::PresenceLinkServiceClient,
+};
+use prost::Message as _;
+use std::sync::{Arc, PoisonError};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// Items that may wait: life signs of all sessions of a large gateway.
+const ITEMS_MAX: usize = 256 * 1024;
+
+pub(super) fn start(edge: &Arc<Edge>, tasks: &Tasks, stop: CancellationToken) {
+    let edge = edge.clone();
+    tasks.spawn("presence link", async move {
+        connect::keep("presence", stop, || edge.presence.connection(&edge)).await;
+    });
+}
+
+impl PresenceClient {
+    async fn connection(&self, edge: &Arc<Edge>) -> Result<(), Status> {
+        let options = OutboxOptions {
+            items_max: ITEMS_MAX,
+            ..Default::default()
+        };
+        let (outbox, frames) = outbox_sized(options, size_of, frame);
+        let gateway_id = edge.gateway_id.clone();
+        let hello = PresenceLinkRequest {
+            gateway_id,
+            ..Default::default()
+        };
+        let frames = stream::once(async { hello }).chain(frames);
+        *self.outbox.write().unwrap_or_else(PoisonError::into_inner) = Some(outbox);
+        let sessions = edge.sessions.all();
+        self.send(
+            sessions
+                .iter()
+                .map(|session| report(session, session.is_foreground())),
+        );
+        let watched = Change {
+            added: self.watches().users(),
+            removed: Vec::new(),
+        };
+        self.send(changes(watched));
+        let ended = self.listen(edge, frames).await;
+        self.outbox
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.queries().clear();
+        ended
+    }
+
+    async fn listen(
+        &self,
+        edge: &Edge,
+        frames: impl Stream<Item = PresenceLinkRequest> + Send + 'static,
+    ) -> Result<(), Status> {
+        let mut client = PresenceLinkServiceClient::new(self.link.clone());
+        let mut answers = client.presence_link(frames).await?.into_inner();
+        while let Some(frame) = answers.next().await {
+            let frame = frame?;
+            for presence in &frame.changes {
+                self.changed(edge, presence);
+            }
+            for answer in frame.answers {
+                let asked = self.queries().remove(&answer.id);
+                if let Some(asked) = asked {
+                    // A caller that has gone needs no answer.
+                    drop(asked.send(answer.presences));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn size_of(item: &Item) -> usize {
+    match item {
+        Item::Report(report) => report.encoded_len(),
+        Item::Watch(watch) => watch.encoded_len(),
+        Item::Query(query) => query.encoded_len(),
+        Item::Status(status) => status.encoded_len(),
+    }
+}
+
+fn frame(items: Vec<Item>) -> PresenceLinkRequest {
+    let mut frame = PresenceLinkRequest::default();
+    for item in items {
+        match item {
+            Item::Report(report) => frame.reports.push(report),
+            Item::Watch(watch) => frame.watches.push(watch),
+            Item::Query(query) => frame.queries.push(query),
+            Item::Status(status) => frame.statuses.push(status),
+        }
+    }
+    frame
+}

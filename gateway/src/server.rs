@@ -1,0 +1,206 @@
+//! Server: wires a gateway together.
+//!
+//! Made by `heddle serve` and by the gateway's own `main`: links in, routes out. What stands in front of the
+//! routes (TLS, accept limits, deadlines) is kit's.
+//!
+//! Invariant: in a drain, sessions are sent away first and their answers delivered; links close last.
+
+use crate::{
+    api::Api,
+    auth::{Authenticator, KeyError},
+    config::{GatewayOptions, WebOptions},
+    edge::{Edge, Metrics},
+    limits::Rates,
+    presence::PresenceClient,
+    session::{catch_up::CatchUp, registry::Registry},
+    shard_link::ShardLinks,
+    store_link::StoreLink,
+    timers::{self, Timers},
+};
+use heddle_kit::{Link, SharedClock, Tasks, health, telemetry};
+use heddle_proto::{
+    PUBLIC_DESCRIPTORS,
+    edge::{
+        history_service_server::HistoryServiceServer,
+        messaging_service_server::MessagingServiceServer,
+    },
+    v1::{
+        self, GoAwayReason, conversation_service_server::ConversationServiceServer,
+        device_service_server::DeviceServiceServer, presence_service_server::PresenceServiceServer,
+        user_service_server::UserServiceServer,
+    },
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// The services that a gateway offers, by their full names.
+pub const SERVICES: [&str; 6] = [
+    "heddle.v1.MessagingService",
+    "heddle.v1.ConversationService",
+    "heddle.v1.HistoryService",
+    "heddle.v1.PresenceService",
+    "heddle.v1.UserService",
+    "heddle.v1.DeviceService",
+];
+
+/// How often a drain looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// Where the other services are.
+pub struct Links {
+    /// chat-svc, each node.
+    pub shards: Vec<Link>,
+    /// history-svc.
+    pub history: Link,
+    /// presence-svc.
+    pub presence: Link,
+}
+
+/// A gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No keys to check tokens with.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The protocol's own descriptors are broken.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A running gateway.
+pub struct Gateway {
+    edge: Arc<Edge>,
+}
+
+impl Gateway {
+    /// Starts the links and timers of a gateway as tasks of `tasks`.
+    pub fn new(
+        options: GatewayOptions,
+        links: Links,
+        clock: SharedClock,
+        tasks: &Tasks,
+    ) -> Result<Self, StartError> {
+        let incarnation: u64 = rand::random();
+        let shards = ShardLinks::new(links.shards, options.hold_max_ms, options.held_commands_max);
+        let auth = Arc::new(Authenticator::load(&options.auth, clock.clone())?);
+        let edge = Arc::new(Edge {
+            gateway_id: format!("{incarnation:016x}"),
+            rates: Rates::new(&options.rates),
+            sessions: Registry::new(incarnation),
+            catch_up: CatchUp::new(options.catch_up_reads_max),
+            shards,
+            store: StoreLink::new(links.history),
+            presence: PresenceClient::new(links.presence, tasks.clone()),
+            timers: Timers::default(),
+            metrics: Metrics {
+                sessions: telemetry::meter()
+                    .i64_up_down_counter("heddle.gateway.sessions")
+                    .with_description("Device sessions that are open")
+                    .build(),
+                behind: telemetry::counter(
+                    "heddle.gateway.deliveries_behind",
+                    "Live deliveries that a session reads from the store instead",
+                ),
+            },
+            draining: AtomicBool::new(false),
+            tasks: tasks.clone(),
+            auth,
+            clock,
+            options,
+        });
+        start(&edge, tasks);
+        Ok(Self { edge })
+    }
+
+    /// The public services with reflection. Health is kit's (`Health::add_to`), since who serves knows
+    /// when all is ready.
+    pub fn routes(&self) -> Result<Routes, StartError> {
+        let api = Api::new(self.edge.clone());
+        let routes = Routes::new(MessagingServiceServer::new(api.clone()))
+            .add_service(ConversationServiceServer::new(api.clone()))
+            .add_service(HistoryServiceServer::new(api.clone()))
+            .add_service(PresenceServiceServer::new(api.clone()))
+            .add_service(UserServiceServer::new(api.clone()))
+            .add_service(DeviceServiceServer::new(api));
+        Ok(health::add_reflection(routes, &[PUBLIC_DESCRIPTORS])?)
+    }
+
+    /// Whether every shard has an owner that this gateway knows.
+    pub fn is_ready(&self) -> bool {
+        self.edge.shards.is_ready()
+    }
+
+    /// How many sessions are open.
+    pub fn sessions(&self) -> usize {
+        self.edge.sessions.len()
+    }
+}
+
+fn start(edge: &Arc<Edge>, tasks: &Tasks) {
+    let stop = CancellationToken::new();
+    ShardLinks::start(edge, tasks, &stop);
+    StoreLink::start(edge, tasks, stop.clone());
+    PresenceClient::start(edge, tasks, stop.clone());
+    timers::start(edge, tasks, stop.clone());
+    edge.auth.watch(tasks);
+    let (edge, stopping) = (edge.clone(), tasks.stopping().clone());
+    tasks.spawn("drain", async move {
+        stopping.cancelled().await;
+        drain(&edge).await;
+        stop.cancel();
+    });
+}
+
+/// Sends all sessions away and waits, not for ever, until they are gone and all is answered.
+async fn drain(edge: &Arc<Edge>) {
+    edge.draining.store(true, Ordering::Release);
+    let end = Instant::now() + Duration::from_millis(edge.options.drain_max_ms);
+    // Requests in flight are answered before the sessions are told to go.
+    while edge.shards.pending() > 0 && Instant::now() < end {
+        sleep(DRAIN_LOOK).await;
+    }
+    for session in edge.sessions.all() {
+        session.go_away(edge, GoAwayReason::Draining);
+    }
+    // What is encoded by now is written by the connections, which drain by themselves.
+    while !edge.sessions.is_empty() && Instant::now() < end {
+        sleep(DRAIN_LOOK).await;
+    }
+}
+
+/// Lets browsers in: gRPC-Web over HTTP/1.1 or HTTP/2, and CORS for the origins of the settings.
+pub fn web_layer(
+    options: &WebOptions,
+) -> tower::layer::util::Stack<tonic_web::GrpcWebLayer, CorsLayer> {
+    let listed: Vec<http::HeaderValue> = options
+        .origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
+    let origins = match options.origins.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(listed),
+    };
+    let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([http::Method::POST])
+        .allow_headers(tower_http::cors::Any)
+        .expose_headers(exposed.map(http::HeaderName::from_static))
+        .max_age(Duration::from_secs(24 * 60 * 60));
+    tower::layer::util::Stack::new(tonic_web::GrpcWebLayer::new(), cors)
+}
+
+/// The public limits, as sessions are told them.
+pub fn limits(options: &GatewayOptions) -> v1::Limits {
+    options.limits.to_wire()
+}

@@ -1,0 +1,233 @@
+//! Window: what a session has been given, what it has acknowledged, and what it must fetch.
+//!
+//! Pure. `state` asks here about each delivery, acknowledgement and head; `catch_up` does the reading that
+//! this module plans.
+//!
+//! Invariant: positions leave in order without a hole, each once; what was given and not acknowledged has
+//! at most `bytes_max` bytes, one event more at most. Whatever the shard says that does not fit is dropped, and
+//! read again from the store, since `head` remembers that it exists.
+
+use heddle_proto::{ids::LogId, v1::Cursor};
+use std::collections::VecDeque;
+
+/// What a delivery costs besides its body: its cursor and the framing.
+pub const DELIVERY_OVERHEAD_BYTES: usize = 32;
+/// Entries of one read, so that tiny ones stay within the window too.
+const READ_ENTRIES_MAX: usize = 512;
+/// A session has so much room, as a part of its window, before it reads on.
+const READ_ROOM_PART: usize = 4;
+
+/// An event that its recipient's acknowledgement marks as delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Markable {
+    /// The conversation.
+    pub conversation: LogId,
+    /// The event.
+    pub seq: u64,
+}
+
+/// Something at one position of the mailbox, on its way to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its position and the nonce under which that was committed.
+    pub cursor: Cursor,
+    /// Bytes of its body.
+    pub body_bytes: usize,
+    /// What an acknowledgement marks.
+    pub markable: Option<Markable>,
+}
+
+/// What becomes of a live delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Give it to the device; the position before it is told.
+    Take {
+        /// The position before.
+        previous_position: u64,
+    },
+    /// The device has it.
+    Known,
+    /// It does not fit or something before it is missing: it is read from the store later.
+    Behind,
+}
+
+/// A read that brings the session on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadPlan {
+    /// Positions above this one.
+    pub after_position: u64,
+    /// Up to this one, which was committed when the owner named it.
+    pub head: u64,
+    /// Bytes of bodies.
+    pub bytes_max: usize,
+    /// Entries.
+    pub entries_max: usize,
+}
+
+/// A device acknowledges what it was never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("position {position} was not sent on this session yet; the last one is {last}")]
+pub struct BeyondSent {
+    /// What the device named.
+    pub position: u64,
+    /// The last position given.
+    pub last: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    position: u64,
+    bytes: u32,
+    markable: Option<Markable>,
+}
+
+/// A session's place in its mailbox.
+#[derive(Debug)]
+pub struct Window {
+    /// The last position given to the device.
+    cursor: Cursor,
+    /// The greatest position known to be committed.
+    head: u64,
+    /// Given and not acknowledged, by position.
+    given: VecDeque<Given>,
+    given_bytes: usize,
+    bytes_max: usize,
+    reading: bool,
+}
+
+impl Window {
+    /// A session that has everything up to `cursor`, of a mailbox whose head is at least that.
+    pub fn new(cursor: Cursor, head: u64, bytes_max: usize) -> Self {
+        let given = VecDeque::new();
+        Self {
+            cursor,
+            head,
+            given,
+            given_bytes: 0,
+            bytes_max,
+            reading: false,
+        }
+    }
+
+    /// The last position given to the device.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The greatest position known to be committed.
+    pub fn head(&self) -> u64 {
+        self.head.max(self.cursor.position)
+    }
+
+    /// Bytes given and not acknowledged.
+    #[cfg(test)]
+    pub fn given_bytes(&self) -> usize {
+        self.given_bytes
+    }
+
+    /// A live delivery arrives.
+    pub fn offer(&mut self, offer: &Offer) -> Verdict {
+        let previous_position = self.cursor.position;
+        if offer.cursor.position <= previous_position {
+            return Verdict::Known;
+        }
+        self.head = self.head.max(offer.cursor.position);
+        let next = offer.cursor.position == previous_position + 1;
+        if !next || self.reading || !self.fits(offer.body_bytes) {
+            return Verdict::Behind;
+        }
+        self.give(offer);
+        Verdict::Take { previous_position }
+    }
+
+    /// The owner's heartbeat tells the head.
+    pub fn see_head(&mut self, position: u64) {
+        self.head = self.head.max(position);
+    }
+
+    /// The device acknowledges everything up to a position; what that marks as delivered is passed on.
+    pub fn acknowledge(
+        &mut self,
+        position: u64,
+        mut delivered: impl FnMut(Markable),
+    ) -> Result<u32, BeyondSent> {
+        if position > self.cursor.position {
+            return Err(BeyondSent {
+                position,
+                last: self.cursor.position,
+            });
+        }
+        let mut count = 0;
+        while let Some(given) = self
+            .given
+            .front()
+            .filter(|given| given.position <= position)
+        {
+            self.given_bytes -= given.bytes as usize;
+            count += 1;
+            if let Some(markable) = given.markable {
+                delivered(markable);
+            }
+            self.given.pop_front();
+        }
+        if self.given.is_empty() {
+            // An idle session holds no buffer.
+            self.given = VecDeque::new();
+        }
+        Ok(count)
+    }
+
+    /// Whether something is missing, room is there and nobody reads: if so, somebody must now.
+    pub fn plan_read(&mut self) -> Option<ReadPlan> {
+        let room = self.bytes_max.saturating_sub(self.given_bytes);
+        let enough = self.given.is_empty() || room >= self.bytes_max / READ_ROOM_PART;
+        if self.reading || !enough || self.head <= self.cursor.position {
+            return None;
+        }
+        self.reading = true;
+        let entries_max = (room / DELIVERY_OVERHEAD_BYTES / 2).clamp(1, READ_ENTRIES_MAX);
+        Some(ReadPlan {
+            after_position: self.cursor.position,
+            head: self.head,
+            bytes_max: room
+                .saturating_sub(entries_max * DELIVERY_OVERHEAD_BYTES)
+                .max(1),
+            entries_max,
+        })
+    }
+
+    /// Takes one entry of a read: the position before it, or nothing if the device has it already.
+    pub fn take_read(&mut self, offer: &Offer) -> Option<u64> {
+        let previous_position = self.cursor.position;
+        if offer.cursor.position <= previous_position {
+            return None;
+        }
+        self.give(offer);
+        Some(previous_position)
+    }
+
+    /// The read has ended, well or not.
+    pub fn end_read(&mut self) {
+        self.reading = false;
+    }
+
+    fn fits(&self, body_bytes: usize) -> bool {
+        let bytes = body_bytes + DELIVERY_OVERHEAD_BYTES;
+        self.given.is_empty() || self.given_bytes + bytes <= self.bytes_max
+    }
+
+    fn give(&mut self, offer: &Offer) {
+        let bytes = offer.body_bytes + DELIVERY_OVERHEAD_BYTES;
+        self.cursor = offer.cursor;
+        self.given_bytes += bytes;
+        self.given.push_back(Given {
+            position: offer.cursor.position,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            markable: offer.markable,
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! Routes: which chat node owns which shard, as the nodes announce it.
+//!
+//! Pure. A node's announcement replaces its earlier one; the last node to announce a shard owns it.
+//!
+//! Invariant: a wrong route costs an UNAVAILABLE and a retry, never a wrong write: owners verify their epoch.
+
+use heddle_proto::{ids::LogId, internal::ShardMap};
+
+/// The owner of each shard.
+#[derive(Debug, Default)]
+pub struct Routes {
+    owners: Vec<Option<u32>>,
+}
+
+impl Routes {
+    /// The shard of a log; 0 while nobody has told how many there are.
+    pub fn shard(&self, log: LogId) -> u32 {
+        log.shard(self.shard_count())
+    }
+
+    fn shard_count(&self) -> u32 {
+        u32::try_from(self.owners.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The node that owns a log.
+    pub fn owner(&self, log: LogId) -> Option<usize> {
+        let owner = *self.owners.get(self.shard(log) as usize)?;
+        owner.map(|node| node as usize)
+    }
+
+    /// Whether each shard has an owner.
+    pub fn is_complete(&self) -> bool {
+        !self.owners.is_empty() && self.owners.iter().all(Option::is_some)
+    }
+
+    /// A node announces its shards; returns those that were not its own before.
+    pub fn announce(&mut self, node: usize, map: &ShardMap) -> Vec<u32> {
+        let node = node as u32;
+        if self.owners.len() != map.shard_count as usize {
+            self.owners = vec![None; map.shard_count as usize];
+        }
+        let mut owned = vec![false; self.owners.len()];
+        for shard in &map.owned {
+            if let Some(owned) = owned.get_mut(*shard as usize) {
+                *owned = true;
+            }
+        }
+        let mut gained = Vec::new();
+        for (shard, (owner, owned)) in self.owners.iter_mut().zip(owned).enumerate() {
+            if owned && *owner != Some(node) {
+                *owner = Some(node);
+                gained.push(shard as u32);
+            } else if !owned && *owner == Some(node) {
+                *owner = None;
+            }
+        }
+        gained
+    }
+
+    /// A node is away: nobody owns its shards until somebody says so.
+    pub fn lose(&mut self, node: usize) {
+        let gone = Some(node as u32);
+        self.owners
+            .iter_mut()
+            .filter(|owner| **owner == gone)
+            .for_each(|owner| *owner = None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(shard_count: u32, owned: &[u32]) -> ShardMap {
+        ShardMap {
+            shard_count,
+            owned: owned.to_vec(),
+        }
+    }
+
+    #[test]
+    fn shards_move_to_who_announces_them_last() {
+        let mut routes = Routes::default();
+        assert!(routes.owner(LogId::mailbox("ann")).is_none());
+        assert_eq!(routes.announce(0, &map(4, &[0, 1, 2, 3])), [0, 1, 2, 3]);
+        assert!(routes.is_complete());
+        assert_eq!(routes.announce(0, &map(4, &[0, 1, 2, 3])), [0u32; 0]);
+        assert_eq!(routes.announce(1, &map(4, &[2, 3])), [2, 3]);
+        assert_eq!(routes.announce(0, &map(4, &[0, 1])), [0u32; 0]);
+        assert!(routes.is_complete());
+        routes.lose(1);
+        assert!(!routes.is_complete());
+        assert_eq!(routes.announce(0, &map(4, &[0, 1, 2, 3])), [2, 3]);
+    }
+
+    #[test]
+    fn nonsense_is_ignored() {
+        let mut routes = Routes::default();
+        assert_eq!(routes.announce(0, &map(2, &[7])), [0u32; 0]);
+        assert!(routes.owner(LogId::mailbox("ann")).is_none());
+    }
+}
