@@ -142,7 +142,8 @@ proptest! {
             if told == Some(facts.view(now_ms, TIMING)) {
                 true_at = now_ms;
             }
-            prop_assert!(now_ms - true_at <= RECHECK_MS + SEARCH_PAUSE_MS + 4_000, "stale for too long");
+            let stale_ms = now_ms - true_at;
+            prop_assert!(stale_ms <= RECHECK_MS + SEARCH_PAUSE_MS + 4_000, "{stale_ms}");
             now_ms += wait_ms;
         }
     }
