@@ -232,15 +232,19 @@ fn open_parts(config: &HistoryConfig) -> Result<(Directory, Engine, Acked), Open
     Ok((directory, engine, acked))
 }
 
-/// From now on what is there is what was acknowledged.
+/// From now on what is there is what was acknowledged. Journals in which something is missing are
+/// left behind, since they would be refused at the next start again.
 fn forget_loss(directory: &Directory, engine: &Engine) -> Result<Acked, OpenError> {
-    let acked = Acked::create(&directory.acked_path(), directory.store_id)?;
+    let path = directory.engine_path();
+    let failed = |detail: String| OpenError::Engine {
+        path: path.clone(),
+        detail,
+    };
     let found = engine
         .own_number(COMMIT_COUNT)
-        .map_err(|error| OpenError::Damaged {
-            path: directory.engine_path(),
-            detail: error.to_string(),
-        })?;
+        .map_err(|error| failed(error.to_string()))?;
+    compaction::leave_journals(engine, &path).map_err(|error| failed(error.to_string()))?;
+    let acked = Acked::create(&directory.acked_path(), directory.store_id)?;
     acked.remember(found);
     Ok(acked)
 }
