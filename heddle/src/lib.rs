@@ -1,1 +1,3 @@
+//! heddle: the one binary for people.
 
+pub mod serve;

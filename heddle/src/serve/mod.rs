@@ -1,0 +1,3 @@
+//! `heddle serve`: everything in one process on the embedded store.
+
+pub mod assemble;
