@@ -111,7 +111,7 @@ mod tests {
         for (time_ms, id) in [(30, 3), (10, 1), (20, 2)] {
             timers.after(time_ms, id);
         }
-        assert_eq!(timers.due(9), []);
+        assert_eq!(timers.due(9), [0u64; 0]);
         assert_eq!(timers.due(20), [1, 2]);
         assert_eq!(timers.due(100), [3]);
     }

@@ -164,11 +164,9 @@ mod tests {
     const INTERVAL_MS: u64 = 1_000;
 
     fn state() -> State {
-        let mut state = State {
-            foreground: true,
-            beat_time_ms: u64::MAX,
-            ..State::new()
-        };
+        let mut state = State::new();
+        state.foreground = true;
+        state.beat_time_ms = u64::MAX;
         state.take_token(0, 1_000_000, 0);
         state
     }
