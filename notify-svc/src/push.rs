@@ -10,7 +10,7 @@ use heddle_proto::internal::PushIntent;
 use serde::{Serialize, Serializer};
 
 /// Devices that one intent may name.
-pub const DEVICES_MAX: usize = 64;
+pub const DEVICES_MAX: usize = 1_000;
 
 /// What one device is to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,7 +60,7 @@ impl Push {
         if intent.device_ids.len() > DEVICES_MAX {
             return Err(InvalidIntent {
                 field: "device_ids",
-                wrong: "must be 64 at most",
+                wrong: "must be 1,000 at most",
             });
         }
         let push_id = name("push_id", &intent.push_id)?;
@@ -129,7 +129,7 @@ mod tests {
             "device_ids"
         );
         assert_eq!(
-            wrong(|intent| intent.device_ids = vec!["x".into(); 65]),
+            wrong(|intent| intent.device_ids = vec!["x".into(); DEVICES_MAX + 1]),
             "device_ids"
         );
     }
