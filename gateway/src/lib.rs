@@ -19,9 +19,13 @@ mod presence;
 pub mod server;
 mod session;
 mod shard_link;
+mod start;
 mod store_link;
 mod timers;
 pub mod validate;
+mod web;
 
 pub use config::GatewayOptions;
-pub use server::{Gateway, Links, SERVICES, StartError, web_layer};
+pub use server::{Gateway, Links, SERVICES, StartError};
+pub use start::{GatewayProcess, start};
+pub use web::web_layer;

@@ -8,7 +8,7 @@
 use crate::{
     api::Api,
     auth::{Authenticator, KeyError},
-    config::{GatewayOptions, WebOptions},
+    config::GatewayOptions,
     edge::{Edge, Metrics},
     limits::Rates,
     presence::PresenceClient,
@@ -25,7 +25,7 @@ use heddle_proto::{
         messaging_service_server::MessagingServiceServer,
     },
     v1::{
-        self, GoAwayReason, conversation_service_server::ConversationServiceServer,
+        GoAwayReason, conversation_service_server::ConversationServiceServer,
         device_service_server::DeviceServiceServer, presence_service_server::PresenceServiceServer,
         user_service_server::UserServiceServer,
     },
@@ -40,7 +40,6 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// The services that a gateway offers, by their full names.
 pub const SERVICES: [&str; 6] = [
@@ -175,32 +174,4 @@ async fn drain(edge: &Arc<Edge>) {
     while !edge.sessions.is_empty() && Instant::now() < end {
         sleep(DRAIN_LOOK).await;
     }
-}
-
-/// Lets browsers in: gRPC-Web over HTTP/1.1 or HTTP/2, and CORS for the origins of the settings.
-pub fn web_layer(
-    options: &WebOptions,
-) -> tower::layer::util::Stack<tonic_web::GrpcWebLayer, CorsLayer> {
-    let listed: Vec<http::HeaderValue> = options
-        .origins
-        .iter()
-        .filter_map(|origin| origin.parse().ok())
-        .collect();
-    let origins = match options.origins.iter().any(|origin| origin == "*") {
-        true => AllowOrigin::any(),
-        false => AllowOrigin::list(listed),
-    };
-    let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
-    let cors = CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([http::Method::POST])
-        .allow_headers(tower_http::cors::Any)
-        .expose_headers(exposed.map(http::HeaderName::from_static))
-        .max_age(Duration::from_secs(24 * 60 * 60));
-    tower::layer::util::Stack::new(tonic_web::GrpcWebLayer::new(), cors)
-}
-
-/// The public limits, as sessions are told them.
-pub fn limits(options: &GatewayOptions) -> v1::Limits {
-    options.limits.to_wire()
 }

@@ -1,0 +1,98 @@
+//! The gateway as a process of its own: sockets, health, and links to the other services.
+
+use crate::{
+    config::GatewayOptions,
+    server::{Gateway, Links, SERVICES},
+    web::web_layer,
+};
+use heddle_kit::{
+    Guarded, LayerOptions, Link, LinkOptions, ProcessOptions, ServeOptions, SystemClock,
+    health::Health,
+    run::{Context, ProcessConfig, StartError},
+    serve,
+    tls::{ClientTls, ServerTls, TlsOptions},
+};
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+use tower::Layer;
+
+heddle_kit::config! {
+    /// The gateway as a process of its own.
+    pub struct GatewayProcess {
+        /// Where clients connect.
+        pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7447)),
+        /// Where chat-svc is: each node.
+        pub chat_urls: Vec<String> = vec!["http://127.0.0.1:7448".into()],
+        /// Where history-svc is.
+        pub history_url: String = "http://127.0.0.1:7449".into(),
+        /// Where presence-svc is.
+        pub presence_url: String = "http://127.0.0.1:7450".into(),
+    sections
+        /// Sessions and the public API.
+        pub gateway: GatewayOptions,
+        /// The process around the service.
+        pub process: ProcessOptions,
+        /// How HTTP is spoken to clients.
+        pub serve: ServeOptions,
+        /// TLS towards clients.
+        pub tls: TlsOptions,
+        /// What stands in front of the handlers.
+        pub layers: LayerOptions,
+        /// How other services are reached.
+        pub link: LinkOptions,
+        /// TLS towards other services, for those whose URL is https.
+        pub link_tls: TlsOptions,
+    }
+}
+
+impl ProcessConfig for GatewayProcess {
+    fn process(&self) -> &ProcessOptions {
+        &self.process
+    }
+}
+
+/// Starts the gateway as a process of its own.
+pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
+    let Context { config, tasks, .. } = context;
+    let links = links(&config)?;
+    let clock = SystemClock::shared();
+    let web = web_layer(&config.gateway.web);
+    let gateway = Gateway::new(config.gateway, links, clock, &tasks.child("gateway"))?;
+    let (routes, health) = Health::add_to(gateway.routes()?).await;
+    let service = web.layer(Guarded::new(routes, &config.layers));
+    let tls = match config.tls.certificate {
+        Some(_) => Some(ServerTls::load(&config.tls, true)?),
+        None => None,
+    };
+    if let Some(tls) = &tls {
+        tls.watch(&tasks);
+    }
+    let listener = TcpListener::bind(config.listen).await?;
+    let address = serve(
+        listener,
+        tls,
+        &config.serve,
+        service,
+        &tasks.child("server"),
+    )?;
+    health.serving(&SERVICES).await;
+    tracing::info!(%address, "serving clients");
+    Ok(())
+}
+
+fn links(config: &GatewayProcess) -> Result<Links, StartError> {
+    let tls = match config.link_tls.ca {
+        Some(_) => Some(ClientTls::load(&config.link_tls)?),
+        None => None,
+    };
+    let connect = |url: &String| Link::connect(url, &config.link, tls.as_ref());
+    Ok(Links {
+        shards: config
+            .chat_urls
+            .iter()
+            .map(connect)
+            .collect::<Result<_, _>>()?,
+        history: connect(&config.history_url)?,
+        presence: connect(&config.presence_url)?,
+    })
+}
