@@ -20,9 +20,14 @@ pub fn check(repo: &Repo) -> Outcome {
     let pages = pages(repo);
     let errors = errors::check(repo);
     let mut cargo = tools::cargo();
-    cargo
-        .args(["doc", "--workspace", "--no-deps"])
-        .env("RUSTDOCFLAGS", "-D warnings");
+    // Private items too: a module's prose names its neighbours, whoever may call them.
+    cargo.args([
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
+    cargo.env("RUSTDOCFLAGS", "-D warnings");
     command::run(&mut cargo)?;
     Ok(format!("{}, {}", pages?, errors?))
 }
