@@ -95,6 +95,7 @@ impl Client {
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
         let mut backoff = Backoff::new(BackoffPolicy::default());
+        let mut tokens_refused = 0;
         loop {
             let error = match self.try_call(message.clone(), &invoke).await {
                 Ok(response) => return Ok(response),
@@ -104,6 +105,7 @@ impl Client {
                 self.shared.clock.learn(server_time_ms);
             }
             if error.needs_token() {
+                tokens_refused += 1;
                 self.shared.forget_token();
             } else if !error.is_retryable() {
                 return Err(error);
@@ -112,8 +114,7 @@ impl Client {
                 self.shared.next_address();
             }
             let delay = backoff.failed(error.retry_delay, rand::random());
-            let tokens_tried = error.needs_token() && backoff.failures() > 1;
-            if tokens_tried || backoff.failures() >= self.shared.call_tries_max {
+            if tokens_refused > 1 || backoff.failures() >= self.shared.call_tries_max {
                 return Err(error);
             }
             tokio::time::sleep(delay).await;

@@ -102,8 +102,8 @@ impl Engine {
         loop {
             let now_ms = self.now_ms();
             let stalled = self.transmit(&connection, now_ms);
-            self.hand_over();
             self.change_store().await;
+            self.hand_over();
             if self.core.token_expiring {
                 self.refresh_token().await;
                 continue;
@@ -117,7 +117,10 @@ impl Engine {
             if self.core.is_behind() {
                 return End::Resume("the application does not read; going on when it does");
             }
-            let wake = self.core.wake_at_ms().map(|at| self.started + millis(at));
+            let wake = self
+                .core
+                .wake_at_ms(stalled)
+                .map(|at| self.started + millis(at));
             let end = tokio::select! {
                 () = cancel.cancelled() => Err(End::Closed),
                 frame = connection.inbound.message() => self.inbound(frame, caught_up),
@@ -176,9 +179,7 @@ impl Engine {
             Some(frame) => {
                 *caught_up |= matches!(frame, v1::open_session_response::Frame::CaughtUp(_));
                 let now_ms = self.now_ms();
-                self.core.frame(frame, now_ms)?;
-                self.hand_over();
-                Ok(())
+                self.core.frame(frame, now_ms)
             }
             // A kind of frame newer than this client: skip it and go on.
             None => Ok(()),
@@ -294,7 +295,8 @@ impl Engine {
         self.hand_over();
         loop {
             let behind = self.core.is_behind();
-            if Instant::now() >= until && !behind {
+            let early = Instant::now() < until;
+            if !early && !behind {
                 return Ok(());
             }
             tokio::select! {
@@ -306,7 +308,7 @@ impl Engine {
                     }
                     None => return Err(Error::closed()),
                 },
-                () = tokio::time::sleep_until(until), if Instant::now() < until => {}
+                () = tokio::time::sleep_until(until), if early => {}
                 room = self.updates.reserve(), if behind => {
                     let Ok(room) = room else {
                         return Err(Error::closed());

@@ -298,29 +298,24 @@ async fn an_application_that_does_not_read_loses_nothing() {
         stage.is_over().await,
         "the client leaves when its buffer is full"
     );
-    let reader = tokio::spawn(async move {
-        let mut seen = Vec::new();
+    let mut seen = Vec::new();
+    let reader = async {
         while seen.len() < 8 {
             seen.push(until(&mut session, position).await);
         }
-        seen
-    });
-    let (stage, hello) = double.open(ResumeOutcome::Resumed, 8).await;
-    for n in hello.resume.unwrap().position + 1..=8 {
-        stage.event(n - 1, n).await;
-    }
-    let mut seen = Vec::new();
-    tokio::select! {
-        done = reader => seen = done.unwrap(),
-        // It may fill up and come back more than once.
-        () = async {
-            loop {
-                let (stage, hello) = double.open(ResumeOutcome::Resumed, 8).await;
-                for n in hello.resume.unwrap().position + 1..=8 {
-                    stage.event(n - 1, n).await;
-                }
+    };
+    // It may fill up and come back more than once.
+    let server = async {
+        loop {
+            let (stage, hello) = double.open(ResumeOutcome::Resumed, 8).await;
+            for n in hello.resume.unwrap().position + 1..=8 {
+                stage.event(n - 1, n).await;
             }
-        } => {}
+        }
+    };
+    tokio::select! {
+        () = reader => {}
+        () = server => {}
     }
     assert_eq!(seen, (1..=8).collect::<Vec<_>>());
 }

@@ -9,6 +9,9 @@ use crate::session::update::Update;
 use heddle_proto::time;
 use heddle_proto::v1::{self, open_session_response::Frame, result::Outcome};
 
+/// Updates that wait for the application, beyond which hints are dropped.
+const HINTS_BEHIND_MAX: usize = 128;
+
 impl Core {
     /// A frame came.
     pub(in crate::session) fn frame(&mut self, frame: Frame, now_ms: u64) -> Result<(), End> {
@@ -54,7 +57,7 @@ impl Core {
     }
 
     fn hint(&mut self, update: Update) {
-        if !self.is_behind() {
+        if self.updates.len() < HINTS_BEHIND_MAX {
             self.updates.push_back((update, None));
         }
     }

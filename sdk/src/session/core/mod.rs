@@ -193,8 +193,11 @@ impl Core {
         }
     }
 
-    /// When something is due, though nothing happens.
-    pub(super) fn wake_at_ms(&self) -> Option<u64> {
+    /// When something is due, though nothing happens. While the wire takes nothing, only a pong is.
+    pub(super) fn wake_at_ms(&self, stalled: bool) -> Option<u64> {
+        if stalled {
+            return self.pong_due_ms;
+        }
         let times = [
             self.acks.due_at_ms(),
             self.marks.due_at_ms(),
