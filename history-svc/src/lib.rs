@@ -1,13 +1,15 @@
 //! The only door to the event store: append, read, own.
 //!
 //! `store` is the trait and its law, `embedded` the backend in one directory, `query` the reads
-//! that are composed above any backend, `service` the door on the wire, `start` its life. Knows
-//! conversations and mailboxes only as logs of events, and tables only as cells.
+//! that are composed above any backend, `service` the door on the wire, `start` its life, `check` a
+//! look at every record, `testing` a store that fails on purpose. Knows conversations
+//! and mailboxes only as logs of events, and tables only as cells.
 //!
 //! Invariant: `COMMITTED` means on stable storage under an epoch verified after that, and nothing
 //! read here differs from what was written by a bit.
 
 pub mod cell;
+pub mod check;
 pub mod config;
 #[cfg(test)]
 mod contract;
@@ -18,6 +20,7 @@ pub mod row;
 pub mod service;
 mod start;
 pub mod store;
+pub mod testing;
 
 pub use config::{HistoryConfig, HistoryProcess};
 pub use embedded::{EmbeddedStore, OpenError};

@@ -249,3 +249,7 @@ impl ReadLink {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

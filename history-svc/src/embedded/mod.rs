@@ -41,7 +41,7 @@ use crate::config::HistoryConfig;
 use crate::store::{EventStore, ReadError, ReadResult, StoreError, StoreRead, outcome};
 
 pub use self::directory::FORMAT;
-pub use self::engine::Engine;
+pub(crate) use self::engine::Engine;
 pub use self::open_error::OpenError;
 
 /// The queue's bytes are counted in units of this, so that they fit a semaphore.
@@ -201,6 +201,12 @@ impl EventStore for EmbeddedStore {
         }
         .boxed()
     }
+}
+
+/// An opened engine and what keeps its directory locked, for a look at every record.
+pub(crate) fn open_for_check(config: &HistoryConfig) -> Result<(Directory, Engine), OpenError> {
+    let (directory, engine, _) = open_parts(config)?;
+    Ok((directory, engine))
 }
 
 /// Locks, checks, opens; the parts of an open store.

@@ -13,6 +13,8 @@ mod overlay;
 mod partition;
 mod range;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use heddle_proto::ids::LogId;

@@ -1,0 +1,186 @@
+//! The door over a local link, as shards and gateways use it.
+
+use std::sync::Arc;
+
+use heddle_kit::{Link, Tasks};
+use heddle_proto::internal::store_service_client::StoreServiceClient;
+use heddle_proto::internal::*;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::*;
+use crate::contract::{batch, commit, log};
+use crate::testing::FaultyStore;
+use crate::{EmbeddedStore, HistoryConfig};
+
+struct Door {
+    client: StoreServiceClient<Link>,
+    store: FaultyStore,
+    tasks: Tasks,
+    _dir: tempfile::TempDir,
+}
+
+async fn door(change: impl FnOnce(&mut HistoryConfig)) -> Door {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = HistoryConfig {
+        disk_free_bytes_min: 0,
+        ..HistoryConfig::at(dir.path())
+    };
+    change(&mut config);
+    let store = FaultyStore::new(Arc::new(EmbeddedStore::open(&config).unwrap()));
+    let tasks = Tasks::new("history test");
+    let door = StoreDoor::new(Arc::new(store.clone()), config, tasks.clone());
+    let client = StoreServiceClient::new(Link::local(door.routes()))
+        .max_decoding_message_size(FRAME_BYTES_MAX);
+    Door {
+        client,
+        store,
+        tasks,
+        _dir: dir,
+    }
+}
+
+impl Door {
+    async fn take(&mut self) -> u64 {
+        let request = TakeShardsRequest {
+            shards: vec![0],
+            node: "test".to_owned(),
+            nonce: 1,
+        };
+        self.client
+            .take_shards(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .epochs[0]
+    }
+
+    async fn commits(&mut self) -> (mpsc::Sender<CommitRequest>, Streaming<CommitResponse>) {
+        let (send, frames) = mpsc::channel(4096);
+        let answers = self
+            .client
+            .commit(ReceiverStream::new(frames))
+            .await
+            .unwrap();
+        (send, answers.into_inner())
+    }
+
+    async fn reads(&mut self) -> (mpsc::Sender<ReadRequest>, Streaming<ReadResponse>) {
+        let (send, frames) = mpsc::channel(4096);
+        let answers = self.client.read(ReceiverStream::new(frames)).await.unwrap();
+        (send, answers.into_inner())
+    }
+}
+
+fn range(id: u64) -> Read {
+    let query = RangeQuery {
+        log_id: log(1).to_bytes(),
+        from_seq: 1,
+        to_seq: 1_000,
+        ..RangeQuery::default()
+    };
+    Read {
+        id,
+        query: Some(read::Query::Range(query)),
+    }
+}
+
+#[tokio::test]
+async fn a_shard_takes_commits_and_reads_over_its_streams() {
+    let mut door = door(|_| {}).await;
+    let epoch = door.take().await;
+    let (send, mut answers) = door.commits().await;
+    for seq in 1..=100 {
+        let commits = vec![commit(seq, epoch, vec![batch(log(1), seq, 1)])];
+        send.send(CommitRequest { commits }).await.unwrap();
+    }
+    drop(send);
+    let (mut answered, mut frames) = (Vec::new(), 0);
+    while let Some(frame) = answers.message().await.unwrap() {
+        frames += 1;
+        for outcome in frame.outcomes {
+            assert_eq!(
+                outcome.status(),
+                CommitStatus::Committed,
+                "{}",
+                outcome.message
+            );
+            answered.push(outcome.id);
+        }
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, (1..=100).collect::<Vec<_>>());
+    assert!(frames < 100, "commits that shared a sync share a frame");
+
+    let (send, mut answers) = door.reads().await;
+    let nothing = Read { id: 3, query: None };
+    send.send(ReadRequest {
+        reads: vec![range(1), range(2), nothing],
+    })
+    .await
+    .unwrap();
+    drop(send);
+    let mut outcomes = Vec::new();
+    while let Some(frame) = answers.message().await.unwrap() {
+        outcomes.extend(frame.outcomes);
+    }
+    outcomes.sort_by_key(|outcome| outcome.id);
+    assert_eq!(
+        outcomes.iter().map(|one| one.id).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert_eq!((outcomes[0].code, outcomes[0].events.len()), (0, 100));
+    assert_eq!(outcomes[2].code, i32::from(tonic::Code::InvalidArgument));
+    assert_eq!(door.tasks.drain(std::time::Duration::from_secs(5)).await, 0);
+}
+
+#[tokio::test]
+async fn more_than_may_be_in_flight_is_refused_not_delayed() {
+    let mut door = door(|config| config.commits_in_flight_max = 2).await;
+    let epoch = door.take().await;
+    door.store
+        .faults()
+        .delay(std::time::Duration::from_millis(200));
+    let (send, mut answers) = door.commits().await;
+    for seq in 1..=5 {
+        let commits = vec![commit(seq, epoch, vec![batch(log(1), seq, 1)])];
+        send.send(CommitRequest { commits }).await.unwrap();
+    }
+    drop(send);
+    let mut statuses = std::collections::BTreeMap::new();
+    while let Some(frame) = answers.message().await.unwrap() {
+        statuses.extend(frame.outcomes.into_iter().map(|one| (one.id, one.status())));
+    }
+    let (ok, refused) = (CommitStatus::Committed, CommitStatus::Refused);
+    assert_eq!(
+        statuses.into_values().collect::<Vec<_>>(),
+        [ok, ok, refused, refused, refused]
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_no_answers_is_told_or_left() {
+    let mut door = door(|config| config.reads_in_flight_max = 8).await;
+    let epoch = door.take().await;
+    let (send, mut answers) = door.commits().await;
+    let commits = vec![commit(1, epoch, vec![batch(log(1), 1, 10)])];
+    send.send(CommitRequest { commits }).await.unwrap();
+    answers.message().await.unwrap().unwrap();
+    let (send, mut answers) = door.reads().await;
+    for id in 1..=6 {
+        let reads = (0..4).map(|offset| range(4 * id + offset)).collect();
+        send.send(ReadRequest { reads }).await.unwrap();
+    }
+    drop(send);
+    let (mut good, mut exhausted) = (0, 0);
+    while let Ok(Some(frame)) = answers.message().await {
+        for outcome in frame.outcomes {
+            match tonic::Code::from(outcome.code) {
+                tonic::Code::Ok => good += 1,
+                tonic::Code::ResourceExhausted => exhausted += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(good >= 8 && good + exhausted <= 24, "{good} {exhausted}");
+}
