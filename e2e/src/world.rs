@@ -1,0 +1,114 @@
+//! A world: one whole server on a port of its own and in a directory of its own.
+//!
+//! The server runs in the test's own process, over local links, behind a real socket. [`World::restart`]
+//! drains it and starts it again on the same port and data.
+
+use crate::{keys::Signer, people::Person};
+use heddle::serve::assemble::{self, ServeConfig};
+use heddle_kit::Tasks;
+use heddle_sdk::Client;
+use serde_json::json;
+use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Once, time::Duration};
+use tempfile::TempDir;
+
+/// How long a server may take to drain.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Anything that goes wrong in a scenario's set-up.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// One server, its data and its keys.
+pub struct World {
+    dir: TempDir,
+    config: ServeConfig,
+    /// Signs tokens that this server takes.
+    pub signer: Signer,
+    tasks: Tasks,
+    address: SocketAddr,
+}
+
+impl World {
+    /// A server with default settings.
+    pub async fn start() -> Result<Self, Failure> {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A server whose settings are changed first.
+    pub async fn start_with(change: impl FnOnce(&mut ServeConfig)) -> Result<Self, Failure> {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(heddle_kit::tls::install_crypto_provider);
+        let dir = tempfile::tempdir()?;
+        let public = dir.path().join("public.pem");
+        let signer = Signer::create(&public)?;
+        let mut config = ServeConfig::default();
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.history.data_dir = dir.path().join("data");
+        config.history.disk_free_bytes_min = 0;
+        config.gateway.auth.key_file = Some(public);
+        config.notify.log_file = Some(dir.path().join("pushes.jsonl"));
+        change(&mut config);
+        let tasks = Tasks::new("world");
+        let address = assemble::start(config.clone(), &tasks).await?;
+        config.listen = address;
+        Ok(Self {
+            dir,
+            config,
+            signer,
+            tasks,
+            address,
+        })
+    }
+
+    /// Drains the server and starts it again.
+    pub async fn restart(&mut self) -> Result<(), Failure> {
+        self.stop().await;
+        self.tasks = Tasks::new("world");
+        assemble::start(self.config.clone(), &self.tasks).await?;
+        Ok(())
+    }
+
+    /// Drains the server.
+    pub async fn stop(&self) {
+        self.tasks.drain(GRACE).await;
+    }
+
+    /// Where the server listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address as a socket address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server's data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.config.history.data_dir.clone()
+    }
+
+    /// Where the log provider writes pushes, a JSON line each.
+    pub fn pushes(&self) -> PathBuf {
+        self.dir.path().join("pushes.jsonl")
+    }
+
+    /// A client of one user's device.
+    pub async fn client(&self, user_id: &str, device_id: &str) -> Result<Client, Failure> {
+        let token = self.signer.token(user_id, json!({}));
+        self.client_with(token, device_id).await
+    }
+
+    /// A client with a token of its own.
+    pub async fn client_with(&self, token: String, device_id: &str) -> Result<Client, Failure> {
+        let builder = Client::builder()
+            .address(self.url())
+            .token(token)
+            .device_id(device_id);
+        Ok(builder.connect().await?)
+    }
+
+    /// A user's device with an open session, in the foreground, from the beginning of the mailbox.
+    pub async fn person(&self, user_id: &str, device_id: &str) -> Result<Person, Failure> {
+        Person::open(self.client(user_id, device_id).await?, user_id).await
+    }
+}
