@@ -13,9 +13,13 @@ pub mod auth;
 pub mod commands;
 pub mod config;
 mod connect;
+#[cfg(test)]
+mod doubles;
 mod edge;
 pub mod limits;
 mod presence;
+#[cfg(test)]
+mod scenarios;
 pub mod server;
 mod session;
 mod shard_link;

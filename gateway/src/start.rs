@@ -53,7 +53,14 @@ impl ProcessConfig for GatewayProcess {
 
 /// Starts the gateway as a process of its own.
 pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
-    let Context { config, tasks, .. } = context;
+    let Context {
+        mut config, tasks, ..
+    } = context;
+    config.layers.adopt_traces = false;
+    config.serve.accept.accept_http1 = true;
+    // Before the gateway's: what is born first is drained last, so sessions are sent away while their
+    // connections still live.
+    let sockets = tasks.child("server");
     let links = links(&config)?;
     let clock = SystemClock::shared();
     let web = web_layer(&config.gateway.web);

@@ -1,0 +1,90 @@
+//! Presence: remembers what a gateway says, and says what a test wants.
+
+use futures_util::StreamExt;
+use heddle_proto::{
+    internal::{
+        PresenceAnswer, PresenceLinkRequest, PresenceLinkResponse,
+        presence_link_service_server::PresenceLinkService,
+    },
+    v1,
+};
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+/// A presence service in which everybody is online.
+#[derive(Clone, Default)]
+pub struct Presence(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    seen: Vec<PresenceLinkRequest>,
+    stream: Option<mpsc::Sender<Result<PresenceLinkResponse, Status>>>,
+}
+
+/// A user who is online.
+pub fn online(user_id: &str) -> v1::Presence {
+    v1::Presence {
+        user_id: user_id.into(),
+        online: true,
+        ..Default::default()
+    }
+}
+
+impl Presence {
+    /// What the gateway has said.
+    pub fn seen(&self) -> Vec<PresenceLinkRequest> {
+        self.0.lock().unwrap().seen.clone()
+    }
+
+    /// A user has come online.
+    pub async fn change(&self, user_id: &str) {
+        let stream = self.0.lock().unwrap().stream.clone().unwrap();
+        let changes = vec![online(user_id)];
+        stream
+            .send(Ok(PresenceLinkResponse {
+                changes,
+                ..Default::default()
+            }))
+            .await
+            .unwrap();
+    }
+
+    async fn listen(
+        self,
+        mut frames: Streaming<PresenceLinkRequest>,
+        stream: mpsc::Sender<Result<PresenceLinkResponse, Status>>,
+    ) {
+        while let Some(Ok(frame)) = frames.next().await {
+            let answer = |query: &heddle_proto::internal::PresenceQuery| PresenceAnswer {
+                id: query.id,
+                presences: query.user_ids.iter().map(|user| online(user)).collect(),
+            };
+            let answers: Vec<_> = frame.queries.iter().map(answer).collect();
+            self.0.lock().unwrap().seen.push(frame);
+            if !answers.is_empty() {
+                let frame = PresenceLinkResponse {
+                    answers,
+                    ..Default::default()
+                };
+                let _gone = stream.send(Ok(frame)).await;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl PresenceLinkService for Presence {
+    type PresenceLinkStream = ReceiverStream<Result<PresenceLinkResponse, Status>>;
+
+    async fn presence_link(
+        &self,
+        request: Request<Streaming<PresenceLinkRequest>>,
+    ) -> Result<Response<Self::PresenceLinkStream>, Status> {
+        let (stream, frames) = mpsc::channel(64);
+        self.0.lock().unwrap().stream = Some(stream.clone());
+        tokio::spawn(self.clone().listen(request.into_inner(), stream));
+        Ok(Response::new(ReceiverStream::new(frames)))
+    }
+}
