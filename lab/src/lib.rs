@@ -5,10 +5,15 @@
 //!
 //! Invariant: what judges ([`checker`]) is pure and shares no code with what is judged.
 
+pub mod bench;
 pub mod checker;
+pub mod cli;
 pub mod irc;
 pub mod load;
 pub mod measure;
 pub mod process;
 pub mod progress;
 pub mod relay;
+pub mod replay;
+
+pub mod target;

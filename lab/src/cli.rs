@@ -1,0 +1,115 @@
+//! The command line of `heddle-lab`, and what `heddle replay | bench | check` share with it.
+//!
+//! Each subcommand's options live beside its code; here they are only called and their results
+//! printed. Invariant: results go to stdout, everything else to stderr; exit 0 only if all held.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::{self, BenchOptions, compare::CompareOptions};
+use crate::relay::{Mode, serve};
+use crate::replay::{self, ReplayOptions};
+
+/// Anything that ends a command.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+#[command(name = "heddle-lab", about = "What measures Heddle and what breaks it")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve as a bare relay, to compare with
+    Relay {
+        /// What it does with a message
+        #[arg(value_enum)]
+        mode: RelayMode,
+        /// Port on 127.0.0.1
+        port: u16,
+        /// Where a durable one keeps its log
+        dir: PathBuf,
+    },
+    /// Measure one server
+    Bench(BenchOptions),
+    /// Replay a day of a channel and check what everybody got
+    Replay(ReplayOptions),
+    /// Measure Heddle and the relays in turns, and write docs/performance.md
+    Compare(CompareOptions),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RelayMode {
+    /// Nothing is stored
+    Bare,
+    /// Appended and synced before the answer
+    Durable,
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(perform(arguments.command)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn perform(command: Command) -> Result<bool, Failure> {
+    match command {
+        Command::Relay { mode, port, dir } => {
+            let mode = match mode {
+                RelayMode::Bare => Mode::Bare,
+                RelayMode::Durable => Mode::Durable,
+            };
+            let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+            serve(listener, mode, &dir, CancellationToken::new()).await?;
+            Ok(true)
+        }
+        Command::Bench(options) => bench(&options).await,
+        Command::Replay(options) => replay(&options).await,
+        Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),
+    }
+}
+
+/// `bench`, for whoever has parsed its options.
+pub async fn bench(options: &BenchOptions) -> Result<bool, Failure> {
+    let report = bench::run(options).await?;
+    if options.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    Ok(match report {
+        bench::BenchReport::Load(report) => report.is_complete(),
+        _ => true,
+    })
+}
+
+/// `replay`, for whoever has parsed its options.
+pub async fn replay(options: &ReplayOptions) -> Result<bool, Failure> {
+    let report = replay::run(options).await?;
+    if options.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{}", report.to_text());
+    }
+    Ok(report.agrees)
+}

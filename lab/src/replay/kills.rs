@@ -1,0 +1,67 @@
+//! SIGKILL after each so many messages, and the server started again on the same port and data.
+//!
+//! Invariant: what was in flight is counted just before the kill.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::ReplayError;
+use super::ledger::Ledger;
+use crate::target::{HeddleServer, TargetError};
+
+/// How often the count of messages is looked at.
+const POLL: Duration = Duration::from_millis(2);
+
+type Ended = Result<(Vec<u64>, Option<HeddleServer>), TargetError>;
+
+/// Kills the server now and then.
+pub struct Killer {
+    stop: CancellationToken,
+    task: JoinHandle<Ended>,
+}
+
+impl Killer {
+    /// Begins; without a number it only keeps the server.
+    pub fn start(server: Option<HeddleServer>, every: Option<u64>, ledger: Arc<Ledger>) -> Killer {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(kill(server, every, ledger, stop.clone()));
+        Killer { stop, task }
+    }
+
+    /// Ends when the server runs: sends in flight at each kill, and the server.
+    pub async fn stop(self) -> Result<(Vec<u64>, Option<HeddleServer>), ReplayError> {
+        self.stop.cancel();
+        let ended = self.task.await;
+        Ok(ended.map_err(|error| ReplayError::Stuck(format!("the killer failed: {error}")))??)
+    }
+}
+
+async fn kill(
+    mut server: Option<HeddleServer>,
+    every: Option<u64>,
+    ledger: Arc<Ledger>,
+    stop: CancellationToken,
+) -> Ended {
+    let mut kills = Vec::new();
+    let (Some(every), Some(running)) = (every, &mut server) else {
+        stop.cancelled().await;
+        return Ok((kills, server));
+    };
+    let every = every.max(1);
+    let mut next = every;
+    while !stop.is_cancelled() {
+        tokio::time::sleep(POLL).await;
+        if ledger.settled.load(Ordering::Relaxed) < next {
+            continue;
+        }
+        kills.push(ledger.in_flight().0);
+        running.kill();
+        running.restart().await?;
+        next = ledger.settled.load(Ordering::Relaxed).max(next) + every;
+    }
+    Ok((kills, server))
+}
