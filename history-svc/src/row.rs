@@ -256,7 +256,9 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_is_never_a_row((log_id, row) in any_row(), bit in any::<prop::sample::Index>()) {
+        fn a_flipped_bit_is_never_a_row(
+            (log_id, row) in any_row(), bit in any::<prop::sample::Index>()
+        ) {
             let key = key(&log_id, row.first_seq);
             let mut value = encoded(&key, header_of(&row), &row.events).to_vec();
             let bit = bit.index(value.len() * 8);
@@ -273,7 +275,9 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_refused(key in any::<[u8; KEY_BYTES]>(), value in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn garbage_is_refused(
+            key in any::<[u8; KEY_BYTES]>(), value in prop::collection::vec(any::<u8>(), 0..80)
+        ) {
             prop_assert!(decode(&key, &Bytes::from(value)).is_err());
         }
     }

@@ -2,6 +2,11 @@
 //!
 //! The child is this same test binary, asked for the one ignored test that writes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of a test may panic as the test may"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

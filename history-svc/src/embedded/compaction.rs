@@ -2,8 +2,8 @@
 //! blanked.
 //!
 //! The engine starts a new journal only when the old one is full, and keeps the old one until all
-//! that it holds is in tables. So this fills the journal, writes everything in memory out as tables,
-//! and then rewrites the tables; each step is the engine's own.
+//! that it holds is in tables. So this fills the journal, writes everything in memory out as
+//! tables, and then rewrites the tables; each step is the engine's own.
 //!
 //! Invariant: the note of an erasure goes only after every file that held the body is gone.
 

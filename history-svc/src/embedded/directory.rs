@@ -90,7 +90,7 @@ impl Directory {
         let checksum = crc32c::crc32c(text.as_bytes());
         let (path, draft) = (self.root.join("stamp"), self.root.join("stamp.draft"));
         let mut file = File::create(&draft).map_err(io_at(&draft))?;
-        write!(file, "{text}checksum {checksum:08x}\n").map_err(io_at(&draft))?;
+        writeln!(file, "{text}checksum {checksum:08x}").map_err(io_at(&draft))?;
         file.sync_all().map_err(io_at(&draft))?;
         fs::rename(&draft, &path).map_err(io_at(&path))?;
         let root = File::open(&self.root).map_err(io_at(&self.root))?;
