@@ -10,7 +10,6 @@ use super::{
     Conversation,
     event::{self, Origin, body_fingerprint},
     index::{Index, Known, Verdict},
-    rules::room_for,
     tail::Fact,
 };
 use crate::cells;
@@ -19,11 +18,10 @@ use heddle_proto::{
     errors::Fault,
     ids::MessageId,
     internal::{
-        AppendCommand, AppendResult, Blank, Cell, FanOutEvent, FanOutState, OverlayRow, RawEvent,
-        ReactionOverlay, append_command, overlay_row, raw_event::Kind,
+        AppendCommand, AppendResult, Blank, Cell, FanOutEvent, FanOutState, RawEvent,
+        append_command, raw_event::Kind,
     },
-    time,
-    v1::{self, ErrorReason, MembershipAction, MembershipChange, Role},
+    v1::{self, ErrorReason, MembershipAction},
 };
 use prost::Message as _;
 
@@ -66,10 +64,10 @@ pub struct Appended {
 
 /// What follows from an event beside the event.
 #[derive(Default)]
-struct Consequences {
-    cells: Vec<Cell>,
-    blanks: Vec<Blank>,
-    states: Vec<FanOutState>,
+pub(super) struct Consequences {
+    pub cells: Vec<Cell>,
+    pub blanks: Vec<Blank>,
+    pub states: Vec<FanOutState>,
 }
 
 impl Conversation {
@@ -300,229 +298,6 @@ impl Conversation {
 
     fn needs_event(&self, seq: u64) -> Result<Decision, Fault> {
         Ok(Decision::Needs(NeedsFact::Event(seq)))
-    }
-
-    fn edited(
-        &self,
-        seq: u64,
-        time_ms: u64,
-        edit: &heddle_proto::internal::EditAppend,
-        fact: &Fact,
-    ) -> Cell {
-        let edit_seqs = fact.edit_seqs.iter().copied().chain([seq]).collect();
-        let kind = Some(overlay_row::Kind::Edited(edit.message.clone()));
-        let target_seq = edit.target_seq;
-        let row = OverlayRow {
-            target_seq,
-            seq,
-            time_ms,
-            kind,
-            edit_seqs,
-        };
-        cells::overlay(&self.id, &row)
-    }
-
-    fn erased(
-        &self,
-        consequences: &mut Consequences,
-        seq: u64,
-        time_ms: u64,
-        target_seq: u64,
-        fact: &Fact,
-    ) {
-        let kind = Some(overlay_row::Kind::Erased(true));
-        let row = OverlayRow {
-            target_seq,
-            seq,
-            time_ms,
-            kind,
-            edit_seqs: Vec::new(),
-        };
-        consequences.cells.push(cells::overlay(&self.id, &row));
-        let gone = fact.edit_seqs.iter().copied().chain([target_seq]);
-        consequences.blanks.extend(gone.map(|seq| Blank {
-            log_id: self.id.to_bytes(),
-            seq,
-        }));
-    }
-
-    fn reacted(&self, seq: u64, origin: Origin<'_>, reaction: &v1::Reaction) -> Cell {
-        let overlay = ReactionOverlay {
-            user_id: origin.user_id.to_owned(),
-            key: reaction.key.clone(),
-            removed: reaction.removed,
-        };
-        let row = OverlayRow {
-            target_seq: reaction.target_seq,
-            seq,
-            time_ms: origin.time_ms,
-            kind: Some(overlay_row::Kind::Reaction(overlay)),
-            edit_seqs: Vec::new(),
-        };
-        cells::overlay(&self.id, &row)
-    }
-
-    /// Applies a change of members; `false`: there is nothing to change.
-    fn membership(
-        &mut self,
-        origin: Origin<'_>,
-        seq: u64,
-        change: &mut MembershipChange,
-        members_max: usize,
-        consequences: &mut Consequences,
-    ) -> Result<bool, Fault> {
-        match change.action() {
-            MembershipAction::Created => {
-                self.may_create(
-                    origin.user_id,
-                    origin.client_message_id,
-                    change,
-                    members_max,
-                )?;
-                self.create(origin, seq, change, consequences);
-            }
-            MembershipAction::Added => {
-                let member = self.member_or_not_found(origin.user_id)?;
-                self.may_manage(member, "adding members")?;
-                let new: Vec<_> = change
-                    .user_ids
-                    .iter()
-                    .filter(|user_id| self.roster.member(user_id).is_none())
-                    .cloned()
-                    .collect();
-                room_for(self.roster.member_count() + new.len(), members_max)?;
-                if new.is_empty() {
-                    return Ok(false);
-                }
-                let role = Role::try_from(change.role)
-                    .unwrap_or(Role::Member)
-                    .max(Role::Member);
-                self.member_or_not_found(origin.user_id)
-                    .and_then(|member| {
-                        if role > Role::Member {
-                            self.may_set_role(member)
-                        } else {
-                            Ok(())
-                        }
-                    })?;
-                self.join_all(&new, role, seq, consequences);
-            }
-            MembershipAction::Removed => {
-                let member = self.member_or_not_found(origin.user_id)?;
-                self.may_manage(member, "removing a member")?;
-                let [user_id] = change.user_ids.as_slice() else {
-                    return Err(Fault::field("user_id", "name one member"));
-                };
-                let user_id = user_id.clone();
-                let who = self
-                    .roster
-                    .member(&user_id)
-                    .ok_or_else(|| Fault::not_found("member"))?;
-                self.may_go(member, who)?;
-                self.go(&user_id, seq, origin.time_ms, consequences);
-            }
-            MembershipAction::Left => {
-                let member = self.member_or_not_found(origin.user_id)?;
-                self.group_only("leaving")?;
-                self.may_go(member, member)?;
-                change.user_ids = vec![origin.user_id.to_owned()];
-                self.go(origin.user_id, seq, origin.time_ms, consequences);
-            }
-            MembershipAction::RoleSet => self.role_set(origin, seq, change, consequences)?,
-            MembershipAction::Unspecified => {
-                return Err(Fault::field("membership.action", "say what happens"));
-            }
-        }
-        Ok(true)
-    }
-
-    fn role_set(
-        &mut self,
-        origin: Origin<'_>,
-        seq: u64,
-        change: &MembershipChange,
-        consequences: &mut Consequences,
-    ) -> Result<(), Fault> {
-        let member = self.member_or_not_found(origin.user_id)?;
-        self.may_set_role(member)?;
-        let [user_id] = change.user_ids.as_slice() else {
-            return Err(Fault::field("user_id", "name one member"));
-        };
-        if change.role() == Role::Unspecified {
-            return Err(Fault::field(
-                "role",
-                "say which role: member, admin or owner",
-            ));
-        }
-        let who = self
-            .roster
-            .member(user_id)
-            .ok_or_else(|| Fault::not_found("member"))?;
-        if change.role() != Role::Owner {
-            self.may_go(member, who)?;
-        }
-        let row = self.roster.set_role(user_id, change.role(), seq);
-        consequences
-            .cells
-            .extend(row.map(|row| cells::member(&self.id, &row)));
-        Ok(())
-    }
-
-    fn create(
-        &mut self,
-        origin: Origin<'_>,
-        seq: u64,
-        change: &MembershipChange,
-        consequences: &mut Consequences,
-    ) {
-        self.row.kind = change.conversation_kind;
-        self.row.title.clone_from(&change.title);
-        self.row.creator = origin.user_id.to_owned();
-        self.row.create_time_ms = origin.time_ms;
-        self.row.seq = seq;
-        consequences
-            .cells
-            .push(cells::conversation(&self.id, &self.row));
-        let direct = self.is_direct();
-        for user_id in &change.user_ids {
-            let owns = !direct && user_id == origin.user_id;
-            let role = if owns { Role::Owner } else { Role::Member };
-            self.join_all(std::slice::from_ref(user_id), role, seq, consequences);
-        }
-    }
-
-    fn join_all(
-        &mut self,
-        user_ids: &[String],
-        role: Role,
-        seq: u64,
-        consequences: &mut Consequences,
-    ) {
-        for user_id in user_ids {
-            let row = self.roster.join(user_id, role, seq, self.ordinal);
-            consequences.cells.push(cells::member(&self.id, &row));
-        }
-    }
-
-    fn go(&mut self, user_id: &str, seq: u64, time_ms: u64, consequences: &mut Consequences) {
-        let Some(row) = self.roster.leave(user_id, seq) else {
-            return;
-        };
-        consequences.cells.push(cells::member(&self.id, &row));
-        let membership = v1::MembershipState {
-            conversation_id: self.id.to_bytes(),
-            since_seq: row.since_seq,
-            until_seq: seq,
-        };
-        let change = v1::StateChange {
-            create_time: Some(time::timestamp(time_ms)),
-            kind: Some(v1::state_change::Kind::Membership(membership)),
-        };
-        let state = Bytes::from(change.encode_to_vec());
-        consequences.states.push(FanOutState {
-            user_id: user_id.to_owned(),
-            state,
-        });
     }
 }
 

@@ -12,6 +12,8 @@ pub mod event;
 pub mod index;
 mod load;
 pub mod marks;
+mod membership;
+mod overlays;
 pub mod roster;
 mod rules;
 pub mod tail;
