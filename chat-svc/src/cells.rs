@@ -117,6 +117,18 @@ pub fn note(shard: u32, window: u64, log: &LogId, row: &NoteRow) -> Cell {
     )
 }
 
+/// Takes a note away.
+pub fn no_note(partition: Bytes, log: Bytes) -> Cell {
+    let table = Table::Notes as i32;
+    Cell {
+        table,
+        partition,
+        clustering: log,
+        value: Bytes::new(),
+        delete: true,
+    }
+}
+
 /// The oldest window of a shard whose notes count.
 pub fn oldest_window(shard: u32, row: &OldestWindowRow) -> Cell {
     let partition = Bytes::copy_from_slice(&shard.to_be_bytes());

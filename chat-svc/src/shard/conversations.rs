@@ -12,10 +12,7 @@ use super::{
     overloaded, read_only,
     reads::Purpose,
 };
-use crate::{
-    cells,
-    conversation::{Appended, Conversation, Decision, Loaded, NeedsFact},
-};
+use crate::conversation::{Appended, Conversation, Decision, Loaded, NeedsFact};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -189,9 +186,7 @@ impl Shard {
             from_seq,
             ..Default::default()
         };
-        self.batch
-            .cells([cells::note(self.index, window, log, &row)]);
-        self.note_window(window);
+        self.write_note(window, &row);
     }
 
     /// Reads what a command needs, and asks again then.

@@ -4,6 +4,7 @@
 
 use super::edges::Edge;
 use crate::store_link::StoreOutboxes;
+use bytes::Bytes;
 use heddle_kit::link::Outbox;
 use heddle_proto::internal::{
     Command, CommitOutcome, FanOut, FanOutAck, NoteRow, PushIntent, PushOutcome, ReadOutcome,
@@ -50,6 +51,8 @@ pub struct Taken {
     pub nonce: u64,
     /// Logs of this shard that had work open.
     pub notes: Vec<NoteRow>,
+    /// All notes that were found: window, partition and log of each.
+    pub found: Vec<(u64, Bytes, Bytes)>,
 }
 
 /// From another shard.

@@ -8,10 +8,7 @@ use super::{
     batch::{Due, Piece},
     edges::Edge,
 };
-use crate::{
-    cells,
-    mailbox::{Entry, Mailbox, Taken},
-};
+use crate::mailbox::{Entry, Mailbox, Taken};
 use bytes::Bytes;
 use heddle_proto::internal::{
     Command, FanOutEvent, MailboxCheckpoint, MailboxEntry, NoteRow, Recipient,
@@ -163,17 +160,15 @@ impl Shard {
             self.batch.cells([mailbox.checkpoint()]);
         }
         if !mailbox.pushes.is_empty() {
-            if live.noted_window != window {
-                live.noted_window = window;
-                let row = NoteRow {
-                    log_id: mailbox.id.to_bytes(),
-                    from_seq: mailbox.pushes.position(mailbox.head()) + 1,
-                    mailbox: true,
-                    user_id: mailbox.user_id.clone(),
-                };
-                self.batch
-                    .cells([cells::note(self.index, window, &mailbox.id, &row)]);
-                self.note_window(window);
+            let note = (live.noted_window != window).then(|| NoteRow {
+                log_id: mailbox.id.to_bytes(),
+                from_seq: mailbox.pushes.position(mailbox.head()) + 1,
+                mailbox: true,
+                user_id: mailbox.user_id.clone(),
+            });
+            live.noted_window = window;
+            if let Some(row) = note {
+                self.write_note(window, &row);
             }
             self.schedule_push(&user, now_ms);
         }

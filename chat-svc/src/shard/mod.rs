@@ -318,7 +318,6 @@ impl Shard {
             index: self.index,
             config: self.around.config.clone(),
             history: self.around.history.clone(),
-            clock: self.around.clock.clone(),
         };
         let (own, stopping) = (
             self.around.own.clone(),
@@ -342,6 +341,13 @@ impl Shard {
             "taken"
         );
         self.ownership = Some((taken.epoch, taken.nonce));
+        for (window, partition, log) in taken.found {
+            self.timers
+                .notes
+                .entry(window)
+                .or_default()
+                .push((partition, log));
+        }
         self.recover(taken.notes);
     }
 

@@ -172,8 +172,15 @@ impl Shard {
         self.batch.pieces.push(piece);
     }
 
-    /// Writes which windows of notes count, as the first note of a new one is written.
-    pub(super) fn note_window(&mut self, window: u64) {
+    /// Puts a note into the batch; with the first of a window, which windows count.
+    pub(super) fn write_note(&mut self, window: u64, row: &NoteRow) {
+        let Some(log) = LogId::from_wire(&row.log_id) else {
+            return;
+        };
+        let cell = cells::note(self.index, window, &log, row);
+        let key = (cell.partition.clone(), cell.clustering.clone());
+        self.timers.notes.entry(window).or_default().push(key);
+        self.batch.cells([cell]);
         if self.timers.newest_window == window {
             return;
         }
@@ -185,18 +192,40 @@ impl Shard {
             newest_window: window,
         };
         self.batch.cells([cells::oldest_window(self.index, &row)]);
+        self.forget_notes(oldest);
     }
 
-    /// The window of the oldest note of a log whose work is open.
+    /// Deletes notes of windows that no longer count, where the store does not let them expire.
+    fn forget_notes(&mut self, oldest: u64) {
+        let kept = self.timers.notes.split_off(&oldest);
+        let gone = std::mem::replace(&mut self.timers.notes, kept);
+        if self.around.config.delete_notes {
+            let keys = gone.into_values().flatten();
+            self.batch
+                .cells(keys.map(|(partition, log)| cells::no_note(partition, log)));
+        }
+    }
+
+    /// The window of the oldest note of a log whose work is open. A log that was just recovered has not been noted
+    /// again yet: all notes in the store still count then.
     fn oldest_open_window(&self) -> u64 {
+        let in_store = self.timers.notes.keys().next().copied().unwrap_or(u64::MAX);
+        let known = |window: u64| if window == 0 { in_store } else { window };
         let conversations = self.conversations.values().filter_map(|slot| match slot {
-            ConversationSlot::Ready(live) if !live.open.is_empty() => Some(live.open.noted_window),
-            _ => None,
+            ConversationSlot::Ready(live) if live.open.is_empty() => None,
+            ConversationSlot::Ready(live) => Some(known(live.open.noted_window)),
+            ConversationSlot::Loading(_) => None,
         });
         let mailboxes = self.mailboxes.values().filter_map(|slot| match slot {
-            MailboxSlot::Ready(live) if !live.mailbox.pushes.is_empty() => Some(live.noted_window),
-            _ => None,
+            MailboxSlot::Ready(live) if live.mailbox.pushes.is_empty() => None,
+            MailboxSlot::Ready(live) => Some(known(live.noted_window)),
+            MailboxSlot::Loading(_) => None,
         });
-        conversations.chain(mailboxes).min().unwrap_or(u64::MAX)
+        let recovering = (!self.recovering.is_empty()).then_some(in_store);
+        conversations
+            .chain(mailboxes)
+            .chain(recovering)
+            .min()
+            .unwrap_or(u64::MAX)
     }
 }

@@ -5,7 +5,7 @@
 use super::input::Taken;
 use crate::{cells, config::ChatConfig, store_link};
 use bytes::Bytes;
-use heddle_kit::{Link, SharedClock};
+use heddle_kit::Link;
 use heddle_proto::{
     ids::LogId,
     internal::{
@@ -29,7 +29,6 @@ pub(super) struct Taking {
     pub index: u32,
     pub config: Arc<ChatConfig>,
     pub history: Link,
-    pub clock: SharedClock,
 }
 
 impl Taking {
@@ -69,16 +68,17 @@ impl Taking {
         let epoch = *epochs
             .first()
             .ok_or_else(|| Status::internal("no epoch was given"))?;
-        let notes = self.notes(client).await?;
+        let (notes, found) = self.notes(client).await?;
         Ok(Taken {
             epoch,
             nonce,
             notes,
+            found,
         })
     }
 
-    /// The newest note of each log of this shard that may have work open.
-    async fn notes(&self, client: &mut StoreServiceClient<Link>) -> Result<Vec<NoteRow>, Status> {
+    /// The newest note of each log of this shard that may have work open, and all that were found.
+    async fn notes(&self, client: &mut StoreServiceClient<Link>) -> Result<Notes, Status> {
         let shard_count = self.config.shard_count();
         let seen = 0..SHARDS_SEEN_MAX.max(shard_count);
         let rows = seen
@@ -91,32 +91,36 @@ impl Taking {
             };
             let row = OldestWindowRow::decode(cell.value).unwrap_or_default();
             let windows = row.window..=row.newest_window;
-            partitions.extend(windows.map(|window| cells::note_partition(shard, window)));
+            partitions.extend(windows.map(|window| (window, cells::note_partition(shard, window))));
         }
-        let mut notes = HashMap::new();
+        let mut newest: HashMap<Bytes, (u64, NoteRow)> = HashMap::new();
+        let mut found = Vec::new();
         for some in partitions.chunks(WINDOWS_AT_ONCE) {
-            let some = some
+            let asked = some
                 .iter()
-                .map(|partition| (Table::Notes, partition.to_vec()))
-                .collect();
-            for cell in read_all(client, some).await?.into_iter().flatten() {
-                let note = NoteRow::decode(cell.value).unwrap_or_default();
-                let mine = LogId::from_wire(&note.log_id)
-                    .is_some_and(|log| log.shard(shard_count) == self.index);
-                if mine {
-                    // Windows come in order: a later note knows more.
-                    notes.insert(note.log_id.clone(), note);
+                .map(|(_, partition)| (Table::Notes, partition.to_vec()));
+            let answers = read_all(client, asked.collect()).await?;
+            for ((window, partition), cells) in some.iter().zip(answers) {
+                for cell in cells {
+                    let note = NoteRow::decode(cell.value).unwrap_or_default();
+                    let log = LogId::from_wire(&note.log_id);
+                    if log.is_none_or(|log| log.shard(shard_count) != self.index) {
+                        continue;
+                    }
+                    found.push((*window, partition.clone(), cell.clustering));
+                    let known = newest.get(&note.log_id).map_or(0, |(window, _)| *window);
+                    if *window >= known {
+                        newest.insert(note.log_id.clone(), (*window, note));
+                    }
                 }
             }
         }
-        tracing::debug!(
-            shard = self.index,
-            now_ms = self.clock.now_ms(),
-            "notes read"
-        );
-        Ok(notes.into_values().collect())
+        Ok((newest.into_values().map(|(_, note)| note).collect(), found))
     }
 }
+
+/// The notes that count, and where all of them stand: window, partition, log.
+type Notes = (Vec<NoteRow>, Vec<(u64, Bytes, Bytes)>);
 
 /// The rows of some partitions, in the order asked for.
 async fn read_all(

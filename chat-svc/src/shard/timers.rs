@@ -5,10 +5,11 @@
 
 use super::{Shard, conversations::ConversationSlot, edges::Gathering, mailboxes::MailboxSlot};
 use crate::cells;
+use bytes::Bytes;
 use heddle_proto::{ids::LogId, internal::MailboxHead};
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
     sync::Arc,
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Timers {
     held_ms: u64,
     /// The newest window of notes that was written.
     pub newest_window: u64,
+    /// Notes in the store, by window: partition and log of each.
+    pub notes: BTreeMap<u64, Vec<(Bytes, Bytes)>>,
 }
 
 impl Timers {
