@@ -51,7 +51,9 @@ pub enum StoreRead {
     Cells(CellsRead),
 }
 
-/// The newest rows of a log: at least `events_min` events, or down to the row of `from_seq`.
+/// The newest rows of a log: `from_seq` and all above it (`more`: and more above what is answered),
+/// or the newest `events_min` events (`more` is never set: nothing lies above). The last row of a
+/// log is always among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailRead {
     /// The log.
@@ -104,7 +106,7 @@ pub enum StoreAnswer {
     Rows {
         /// The rows, in the order asked for; a tail's oldest first.
         rows: Vec<Row>,
-        /// A limit ended the answer before the range did.
+        /// A limit ended the answer before what was asked for did.
         more: bool,
     },
     /// Of a partition.

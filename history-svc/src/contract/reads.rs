@@ -94,7 +94,7 @@ pub async fn tails_bring_the_newest_rows(store: Store) {
             events_min,
         });
         match store.read(vec![read]).await.remove(0) {
-            Ok(StoreAnswer::Rows { rows, .. }) => {
+            Ok(StoreAnswer::Rows { rows, more: false }) => {
                 rows.iter().map(|row| row.first_seq).collect::<Vec<_>>()
             }
             other => panic!("{other:?}"),

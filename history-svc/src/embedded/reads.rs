@@ -11,7 +11,7 @@ use crate::cell::{self, CellKey};
 use crate::row::{self, Row};
 use crate::store::{CellsRead, ReadError, ReadResult, RowsRead, StoreAnswer, StoreRead, TailRead};
 
-/// Bytes of rows in one answer to a tail read; what is older is left out.
+/// Bytes of rows in one answer to a tail read, and the row that goes beyond.
 pub const TAIL_BYTES_MAX: usize = 16 << 20;
 
 /// Answers reads, all from one state of the store.
@@ -26,22 +26,42 @@ pub fn read_all(engine: &Engine, reads: &[StoreRead]) -> Vec<ReadResult> {
 }
 
 fn tail(engine: &Engine, snapshot: &Snapshot, query: &TailRead) -> ReadResult {
-    let range = row::key(&query.log_id, 0)..=row::key(&query.log_id, u64::MAX);
-    let (mut rows, mut events, mut bytes, mut more) = (Vec::new(), 0, 0, false);
-    for guard in snapshot.range(&engine.logs, range).rev() {
-        let row = decode(guard)?;
-        let below = row.last_seq() < query.from_seq;
-        let enough = query.from_seq == 0 && events >= query.events_min;
-        if !rows.is_empty() && (below || enough || bytes > TAIL_BYTES_MAX) {
-            more = true;
-            break;
+    let TailRead {
+        log_id, from_seq, ..
+    } = query;
+    if *from_seq == 0 {
+        return newest(engine, snapshot, query);
+    }
+    let first = row_at_or_below(snapshot, &engine.logs, log_id, *from_seq)?;
+    let first_seq = first.map_or(0, |row| row.first_seq);
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    let range = row::key(log_id, first_seq)..=row::key(log_id, u64::MAX);
+    for guard in snapshot.range(&engine.logs, range) {
+        if bytes > TAIL_BYTES_MAX {
+            return Ok(StoreAnswer::Rows { rows, more: true });
         }
-        events += row.events.len();
+        let row = decode(guard)?;
         bytes += row.events.iter().map(Bytes::len).sum::<usize>();
         rows.push(row);
     }
+    Ok(StoreAnswer::Rows { rows, more: false })
+}
+
+/// The newest rows with so many events; fewer if they are very large, but always the last row.
+fn newest(engine: &Engine, snapshot: &Snapshot, query: &TailRead) -> ReadResult {
+    let range = row::key(&query.log_id, 0)..=row::key(&query.log_id, u64::MAX);
+    let (mut rows, mut events, mut bytes) = (Vec::new(), 0, 0);
+    for guard in snapshot.range(&engine.logs, range).rev() {
+        let row = decode(guard)?;
+        events += row.events.len();
+        bytes += row.events.iter().map(Bytes::len).sum::<usize>();
+        rows.push(row);
+        if events >= query.events_min || bytes > TAIL_BYTES_MAX {
+            break;
+        }
+    }
     rows.reverse();
-    Ok(StoreAnswer::Rows { rows, more })
+    Ok(StoreAnswer::Rows { rows, more: false })
 }
 
 fn rows(engine: &Engine, snapshot: &Snapshot, query: &RowsRead) -> ReadResult {
