@@ -1,13 +1,17 @@
 //! e2e: scenarios over real sockets, against a whole server.
 //!
-//! [`world`] starts servers and signs tokens; [`people`] are users with devices, over the SDK. The
-//! scenarios are in `tests/`.
+//! [`world`] starts servers and signs tokens; [`people`] are users with devices, over the SDK; [`raw`]
+//! says what no SDK would, [`wire`] what a scenario spells out frame by frame. The scenarios are in `tests/`.
 
 pub mod keys;
+pub mod logs;
 pub mod people;
+pub mod raw;
 pub mod wait;
+pub mod wire;
 pub mod world;
 
 pub use people::Person;
+pub use raw::Raw;
 pub use wait::eventually;
 pub use world::World;

@@ -87,6 +87,11 @@ impl World {
         self.config.history.data_dir.clone()
     }
 
+    /// The public half of the signer's key, as PEM.
+    pub fn public_key(&self) -> PathBuf {
+        self.dir.path().join("public.pem")
+    }
+
     /// Where the log provider writes pushes, a JSON line each.
     pub fn pushes(&self) -> PathBuf {
         self.dir.path().join("pushes.jsonl")
