@@ -163,15 +163,15 @@ fn start(edge: &Arc<Edge>, tasks: &Tasks) {
 async fn drain(edge: &Arc<Edge>) {
     edge.draining.store(true, Ordering::Release);
     let end = Instant::now() + Duration::from_millis(edge.options.drain_max_ms);
-    // Requests in flight are answered before the sessions are told to go.
-    while edge.shards.pending() > 0 && Instant::now() < end {
+    for session in edge.sessions.all() {
+        session.leave(edge);
+    }
+    let busy = || !edge.sessions.is_empty() || edge.shards.pending() > 0;
+    while busy() && Instant::now() < end {
         sleep(DRAIN_LOOK).await;
     }
     for session in edge.sessions.all() {
         session.go_away(edge, GoAwayReason::Draining);
     }
-    // What is encoded by now is written by the connections, which drain by themselves.
-    while !edge.sessions.is_empty() && Instant::now() < end {
-        sleep(DRAIN_LOOK).await;
-    }
+    edge.shards.abandon(edge);
 }

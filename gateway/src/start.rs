@@ -75,13 +75,7 @@ pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
         tls.watch(&tasks);
     }
     let listener = TcpListener::bind(config.listen).await?;
-    let address = serve(
-        listener,
-        tls,
-        &config.serve,
-        service,
-        &tasks.child("server"),
-    )?;
+    let address = serve(listener, tls, &config.serve, service, &sockets)?;
     health.serving(&SERVICES).await;
     tracing::info!(%address, "serving clients");
     Ok(())

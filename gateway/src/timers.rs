@@ -93,10 +93,10 @@ fn turn(edge: &Arc<Edge>, tick: u64) {
         }
     }
     edge.shards.turn(edge, now_ms);
-    if tick % TICKS_PER_SECOND == 0 {
+    if tick.is_multiple_of(TICKS_PER_SECOND) {
         edge.presence.refresh(edge, tick / TICKS_PER_SECOND);
     }
-    if tick % TICKS_PER_SWEEP == 0 {
+    if tick.is_multiple_of(TICKS_PER_SWEEP) {
         edge.rates.sweep();
     }
 }

@@ -59,14 +59,8 @@ impl MessagingService for Api {
         let caller = self.caller(request.metadata(), "Subscribe")?;
         let request = request.into_inner();
         let session = Session::new(self.edge.sessions.next_id());
-        let own_device = || format!("subscription-{}", self.edge.sessions.name(session.id()));
-        let named = !request.device_id.is_empty();
         let hello = Hello {
-            device_id: if named {
-                request.device_id
-            } else {
-                own_device()
-            },
+            device_id: request.device_id,
             resume: request.resume,
             foreground: request.foreground,
             mute: true,

@@ -53,11 +53,6 @@ impl Store {
         state.mailbox.len() as u64
     }
 
-    /// Forgets all entries.
-    pub fn clear(&self) {
-        self.0.lock().unwrap().mailbox.clear();
-    }
-
     /// Fails so many reads.
     pub fn fail(&self, count: usize) {
         self.0.lock().unwrap().fails = count;

@@ -110,11 +110,11 @@ impl PresenceClient {
     /// Life signs of those sessions whose turn it is; each has one within the refresh time.
     pub fn refresh(&self, edge: &Edge, second: u64) {
         let turns = (edge.options.presence_refresh_ms / 1000).max(1);
-        let due = edge.sessions.all();
-        let due = due
-            .iter()
-            .filter(|session| session.id() % turns == second % turns);
-        self.send(due.map(|session| report(session, session.is_foreground())));
+        let due = edge.sessions.picked(|id| id % turns == second % turns);
+        self.send(
+            due.iter()
+                .map(|session| report(session, session.is_foreground())),
+        );
     }
 
     /// Sets a user's own status.

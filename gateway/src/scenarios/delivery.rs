@@ -33,7 +33,7 @@ async fn a_lost_delivery_is_read_from_the_store() {
     let bodies: Vec<_> = (1..=3).map(|position| event(position, "bob", 10)).collect();
     bodies
         .iter()
-        .for_each(|body| drop(world.store.append(body.clone())));
+        .for_each(|body| assert!(world.store.append(body.clone()) > 0));
     world.chat.deliver(&[session], 1, bodies[0].clone()).await;
     world.chat.deliver(&[session], 3, bodies[2].clone()).await;
     for position in 1..=3 {

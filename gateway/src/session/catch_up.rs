@@ -96,7 +96,12 @@ impl CatchUp {
 impl Session {
     /// Reads from the store if something is missing and there is room.
     pub fn read_on(self: &Arc<Self>, edge: &Edge) {
-        let plan = self.lock().window.as_mut().and_then(Window::plan_read);
+        let plan = {
+            let mut state = self.lock();
+            let leaving = state.leaving;
+            let window = state.window.as_mut().filter(|_| !leaving);
+            window.and_then(Window::plan_read)
+        };
         if let Some(plan) = plan
             && edge.catch_up.take_turn(self, plan)
         {

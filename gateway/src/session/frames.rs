@@ -12,16 +12,15 @@ use crate::{
     edge::Edge,
     validate::{At, Rules},
 };
+use heddle_kit::telemetry;
 use heddle_proto::{
     errors::Fault,
     internal::{RawOpenSessionRequest, raw_open_session_request::Frame},
     time,
-    v1::{self, result::Outcome},
+    v1::{self, ErrorReason, result::Outcome},
 };
 use std::sync::Arc;
 
-/// One of so many send frames has a span of its own.
-const SAMPLE: u64 = 1024;
 /// Users that one session may watch.
 pub const WATCHED_MAX: usize = 500;
 const STATUS_CHARS_MAX: usize = 200;
@@ -44,7 +43,11 @@ impl Session {
         let begun = {
             let mut state = self.lock();
             state.heard_time_ms = now_ms;
-            let begun = state.begin(edge.options.limits.in_flight_max);
+            let begun = match &request.frame {
+                // Acknowledgements still count: they spare the next session a repetition.
+                frame if state.leaving && !matches!(frame, Some(Frame::Ack(_))) => Err(leaving()),
+                _ => state.begin(edge.options.limits.in_flight_max),
+            };
             begun.map_err(|fault| state.refuse(request_id, fault))
         };
         if let Err(waker) = begun {
@@ -211,6 +214,11 @@ impl Session {
     }
 }
 
+fn leaving() -> Fault {
+    let text = "the server is shutting down; connect again, then retry the same id";
+    Fault::new(ErrorReason::Draining, text)
+}
+
 /// The bounds of a status.
 pub fn check_status(at: At, request: &v1::SetStatusRequest) -> Result<(), Fault> {
     at.chars("status", &request.status, STATUS_CHARS_MAX)
@@ -219,5 +227,5 @@ pub fn check_status(at: At, request: &v1::SetStatusRequest) -> Result<(), Fault>
 /// A span for one send of many; most frames have none.
 fn sampled(request_id: u64, request: &RawOpenSessionRequest) -> Option<tracing::Span> {
     let send = matches!(request.frame, Some(Frame::Send(_)));
-    (send && request_id % SAMPLE == 0).then(|| tracing::debug_span!("send", request_id))
+    (send && telemetry::sample()).then(|| tracing::debug_span!("send", request_id))
 }

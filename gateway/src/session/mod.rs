@@ -142,6 +142,9 @@ impl Session {
             markable: receipts::markable(&delivery.conversation_id, delivery.markable_seq),
         };
         let mut state = self.lock();
+        if state.leaving {
+            return;
+        }
         let Some(window) = state.window.as_mut() else {
             return;
         };
@@ -181,16 +184,41 @@ impl Session {
 
     /// Sends the device away: a last frame, then the end of the stream.
     pub fn go_away(self: &Arc<Self>, edge: &Edge, reason: GoAwayReason) {
+        if reason == GoAwayReason::Draining && self.lock().leaving {
+            // It has been told, and has had its time.
+            return self.end(edge, None, None);
+        }
+        self.end(edge, Some(self.away(edge, reason)), None);
+    }
+
+    fn away(&self, edge: &Edge, reason: GoAwayReason) -> Frame {
         let delay_ms = match reason {
             GoAwayReason::Draining => rand::random_range(0..=edge.options.return_spread_ms),
             _ => 0,
         };
-        let frame = v1::GoAway {
+        Frame::GoAway(v1::GoAway {
             reason: reason.into(),
             retry_delay: Some(time::duration(delay_ms)),
             addresses: Vec::new(),
+        })
+    }
+
+    /// The server drains: the device is told to go, its requests in flight are answered, and then the
+    /// stream ends.
+    pub fn leave(self: &Arc<Self>, edge: &Edge) {
+        let waker = {
+            let mut state = self.lock();
+            if state.leaving || !state.is_open() {
+                None
+            } else {
+                state.leaving = true;
+                state.finishing = true;
+                state.push(Class::Control, self.away(edge, GoAwayReason::Draining))
+            }
         };
-        self.end(edge, Some(Frame::GoAway(frame)), None);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Ends the session with a status.

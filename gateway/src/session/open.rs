@@ -28,7 +28,7 @@ const APP_VERSION_BYTES_MAX: usize = 64;
 /// What a hello or a Subscribe call says.
 #[derive(Debug, Default)]
 pub struct Hello {
-    /// The device.
+    /// The device; a subscription may have none.
     pub device_id: String,
     /// For the device's row.
     pub app_version: String,
@@ -43,7 +43,9 @@ pub struct Hello {
 impl Hello {
     /// Judges the bounds.
     pub fn check(&self, at: At) -> Result<(), Fault> {
-        at.name("device_id", &self.device_id)?;
+        if !(self.mute && self.device_id.is_empty()) {
+            at.name("device_id", &self.device_id)?;
+        }
         at.bytes(
             "app_version",
             self.app_version.len(),

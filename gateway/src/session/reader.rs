@@ -12,7 +12,7 @@ use heddle_proto::{
     internal::{RawOpenSessionRequest, raw_open_session_request::Frame},
     v1::{self, ErrorReason},
 };
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tonic::{Status, Streaming, metadata::MetadataMap};
 
@@ -29,10 +29,11 @@ pub async fn read(
     if let Err(fault) = hello(&edge, &session, metadata, &mut frames).await {
         return session.fail(&edge, fault);
     }
+    let mut over = pin!(session.over.notified());
     loop {
         let frame = tokio::select! {
             frame = frames.message() => frame,
-            () = session.over.notified() => return,
+            () = &mut over => return,
         };
         match frame {
             Ok(Some(frame)) => session.frame(&edge, frame),

@@ -72,6 +72,13 @@ impl Registry {
             .for_each(&mut act);
     }
 
+    /// Those sessions whose id is picked.
+    pub fn picked(&self, pick: impl Fn(u64) -> bool) -> Vec<Arc<Session>> {
+        let sessions = self.sessions.pin();
+        let picked = sessions.iter().filter(|(id, _)| pick(**id));
+        picked.map(|(_, session)| session.clone()).collect()
+    }
+
     /// All sessions now.
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.sessions.pin().values().cloned().collect()

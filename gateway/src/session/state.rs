@@ -55,8 +55,10 @@ pub enum Phase {
 pub struct State {
     /// How far it is.
     pub phase: Phase,
-    /// The device sends no more.
+    /// The device sends no more, or was asked to: the session ends when all is answered.
     pub finishing: bool,
+    /// The server drains: no new requests, no deliveries.
+    pub leaving: bool,
     queue: VecDeque<(Class, RawOpenSessionResponse)>,
     waker: Option<Waker>,
     in_flight: u32,
@@ -90,6 +92,7 @@ impl State {
         Self {
             phase: Phase::Opening,
             finishing: false,
+            leaving: false,
             queue: VecDeque::new(),
             waker: None,
             in_flight: 0,

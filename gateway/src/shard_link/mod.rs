@@ -14,7 +14,7 @@ mod pending;
 mod routes;
 
 use crate::{answers::Kind, commands::Ask, edge::Edge, session::Session};
-use heddle_kit::{Link, Tasks, link::TrySendError};
+use heddle_kit::{Link, Tasks};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -22,7 +22,7 @@ use heddle_proto::{
     v1::{Cursor, ErrorReason},
 };
 use held::Held;
-use node::Node;
+use node::{Node, NotSent};
 use pending::{Answer, Body, Pending, Table};
 use routes::Routes;
 use std::sync::{
@@ -46,6 +46,8 @@ pub struct ShardLinks {
     holding: AtomicBool,
     hold_max_ms: u64,
     held_max: usize,
+    /// The gateway has drained.
+    abandoned: AtomicBool,
 }
 
 impl ShardLinks {
@@ -60,6 +62,7 @@ impl ShardLinks {
             holding: AtomicBool::new(false),
             hold_max_ms,
             held_max,
+            abandoned: AtomicBool::new(false),
         }
     }
 
@@ -159,6 +162,9 @@ impl ShardLinks {
     }
 
     fn submit(&self, edge: &Edge, log: LogId, body: Body, answer: Answer) {
+        if self.abandoned.load(Ordering::Acquire) {
+            return answer.tell(edge, Err(abandoned()));
+        }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let command = body.command(id, log);
         let owner = self
@@ -174,8 +180,8 @@ impl ShardLinks {
         self.table().insert(id, pending);
         match owner.map(|owner| self.nodes[owner].send(command)) {
             Some(Ok(())) => {}
-            Some(Err(TrySendError::Full(_))) => self.fail(edge, id, overloaded()),
-            Some(Err(TrySendError::Closed(_))) | None => self.hold(edge, id),
+            Some(Err(NotSent::Full)) => self.fail(edge, id, overloaded()),
+            Some(Err(NotSent::Closed)) | None => self.hold(edge, id),
         }
     }
 
@@ -212,6 +218,16 @@ impl ShardLinks {
         if let Some(pending) = pending {
             pending.answer.tell(edge, Err(fault));
         }
+    }
+
+    /// The links are going down: what is not answered never will be, nor what still comes.
+    pub fn abandon(&self, edge: &Edge) {
+        self.abandoned.store(true, Ordering::Release);
+        let left = self.table().ids();
+        for id in left {
+            self.fail(edge, id, abandoned());
+        }
+        *self.held() = Held::default();
     }
 
     /// The clock comes by: what waits too long fails, what has an owner again goes on.
@@ -252,11 +268,11 @@ impl ShardLinks {
                 drop(table);
                 match self.nodes[owner].send(command) {
                     Ok(()) => held.remove(shard, id),
-                    Err(TrySendError::Full(_)) => {
+                    Err(NotSent::Full) => {
                         held.remove(shard, id);
                         overflowing.push(id);
                     }
-                    Err(TrySendError::Closed(_)) => break,
+                    Err(NotSent::Closed) => break,
                 }
             }
         }
@@ -273,6 +289,11 @@ impl ShardLinks {
 fn no_owner() -> Fault {
     let text = "the owner of this log is changing; retry the same id after the delay";
     Fault::new(ErrorReason::OwnerChanging, text).retry_after(RETRY_DELAY_MS)
+}
+
+fn abandoned() -> Fault {
+    let text = "the server is shutting down; connect again, then retry the same id";
+    Fault::new(ErrorReason::Draining, text)
 }
 
 fn overloaded() -> Fault {

@@ -36,17 +36,23 @@ impl Node {
     }
 
     /// Sends a command, unless too much waits or the stream is down.
-    pub fn send(&self, command: Command) -> Result<(), TrySendError<Command>> {
-        match self
-            .outbox
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
-            Some(outbox) => outbox.try_send(command),
-            None => Err(TrySendError::Closed(command)),
-        }
+    pub fn send(&self, command: Command) -> Result<(), NotSent> {
+        let outbox = self.outbox.read().unwrap_or_else(PoisonError::into_inner);
+        let outbox = outbox.as_ref().ok_or(NotSent::Closed)?;
+        outbox.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => NotSent::Full,
+            TrySendError::Closed(_) => NotSent::Closed,
+        })
     }
+}
+
+/// Why a command did not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// Too much waits for the node.
+    Full,
+    /// The stream is down.
+    Closed,
 }
 
 /// Connects to a node, and stays connected until `stop`.

@@ -121,6 +121,13 @@ impl Table {
         pending
     }
 
+    /// All of them, in the order in which they came.
+    pub fn ids(&self) -> Vec<u64> {
+        let mut ids: Vec<u64> = self.0.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Those that a node was asked, in the order in which they were.
     pub fn of_node(&self, node: usize) -> Vec<u64> {
         let asked = self
