@@ -10,9 +10,8 @@ use crate::{
 use heddle_proto::v1::{
     self, OpenSessionRequest, OpenSessionResponse,
     conversation_service_client::ConversationServiceClient,
-    history_service_client::HistoryServiceClient,
-    messaging_service_client::MessagingServiceClient, open_session_request::Frame as Up,
-    open_session_response::Frame, result::Outcome,
+    history_service_client::HistoryServiceClient, messaging_service_client::MessagingServiceClient,
+    open_session_request::Frame as Up, open_session_response::Frame, result::Outcome,
 };
 use heddle_sdk::{ConversationId, MessageId, text};
 use serde_json::json;
@@ -141,7 +140,10 @@ impl Stream {
         let mut messaging = change(device.messaging());
         let opening = messaging.open_session(ReceiverStream::new(frames));
         let mut down = timeout(PATIENCE, opening).await??.into_inner();
-        match timeout(PATIENCE, down.message()).await??.and_then(|it| it.frame) {
+        match timeout(PATIENCE, down.message())
+            .await??
+            .and_then(|it| it.frame)
+        {
             Some(Frame::Opened(opened)) => Ok(Self {
                 opened,
                 seen: Vec::new(),
@@ -182,11 +184,7 @@ impl Stream {
     }
 
     /// Waits for a frame that `wanted` picks; the others are kept.
-    pub async fn until<T>(
-        &mut self,
-        what: &str,
-        mut wanted: impl FnMut(&Frame) -> Option<T>,
-    ) -> T {
+    pub async fn until<T>(&mut self, what: &str, mut wanted: impl FnMut(&Frame) -> Option<T>) -> T {
         if let Some(found) = self.seen.iter().find_map(&mut wanted) {
             return found;
         }
