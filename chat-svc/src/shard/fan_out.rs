@@ -103,6 +103,7 @@ impl Shard {
     }
 
     pub(super) fn on_peer(&mut self, input: PeerInput) {
+        self.turn_ms = self.around.clock.now_ms();
         match input {
             PeerInput::FanOut(fan_out) if fan_out.ephemeral.is_some() => self.deliver_now(*fan_out),
             PeerInput::FanOut(fan_out) => {

@@ -94,12 +94,14 @@ pub struct Shard {
     recovering: HashMap<LogId, u64>,
     timers: Timers,
     read_only_until_ms: u64,
+    turn_ms: u64,
 }
 
 impl Shard {
     /// Shard number `index`; it takes itself over as it starts to run.
     pub fn new(index: u32, around: Surroundings) -> Self {
         let reads = Reads::new(around.config.reads_max);
+        let turn_ms = around.clock.now_ms();
         Self {
             index,
             around,
@@ -121,6 +123,7 @@ impl Shard {
             recovering: HashMap::new(),
             timers: Timers::default(),
             read_only_until_ms: 0,
+            turn_ms,
         }
     }
 
@@ -191,6 +194,7 @@ impl Shard {
     }
 
     fn on_edge(&mut self, input: EdgeInput) {
+        self.turn_ms = self.around.clock.now_ms();
         match input {
             EdgeInput::Commands(edge, commands) => {
                 for command in commands {
@@ -227,6 +231,7 @@ impl Shard {
     }
 
     fn on_store(&mut self, input: StoreInput) {
+        self.turn_ms = self.around.clock.now_ms();
         match input {
             StoreInput::Connected(outboxes) => {
                 self.store = Some(outboxes);
@@ -303,13 +308,18 @@ impl Shard {
         }
     }
 
-    /// Drops all state and takes the shard again; sessions stay attached.
+    /// Drops all state and takes the shard again; sessions stay attached. Commands that waited are refused,
+    /// fan-outs are held: nobody is left without an answer.
     fn give_up(&mut self) {
         self.ownership = None;
+        let fault = owner_changing();
+        for purpose in self.reads.take_all() {
+            self.refuse_waiting(purpose, &fault);
+        }
         self.conversations.clear();
         self.mailboxes.clear();
         self.outstanding.clear();
-        self.reads.clear();
+        self.recovering.clear();
         self.take();
     }
 
@@ -351,8 +361,9 @@ impl Shard {
         self.recover(taken.notes);
     }
 
+    /// The time as this turn of the loop began; asking the clock for each event would cost more than deciding.
     fn now_ms(&self) -> u64 {
-        self.around.clock.now_ms()
+        self.turn_ms
     }
 
     fn nonce(&self) -> u64 {

@@ -77,23 +77,12 @@ impl Reads {
         }
     }
 
-    /// Forgets all: the state that they were for is gone.
-    pub fn clear(&mut self) {
-        let purposes = std::mem::take(&mut self.under_way)
-            .into_values()
-            .map(|(_, purpose)| purpose);
-        let queued = std::mem::take(&mut self.queued)
-            .into_iter()
-            .map(|(_, purpose)| purpose);
-        let fault = super::owner_changing();
-        for purpose in purposes.chain(queued) {
-            let waiting = match purpose {
-                Purpose::Fact(fact) => fact.waiting,
-                Purpose::Ids(ids) => ids.waiting,
-                _ => continue,
-            };
-            waiting.0.refuse(waiting.1.id, &fault);
-        }
+    /// Forgets all: the state that they were for is gone. What they were for comes back.
+    pub fn take_all(&mut self) -> Vec<Purpose> {
+        let under_way = std::mem::take(&mut self.under_way).into_values();
+        let queued = std::mem::take(&mut self.queued).into_iter();
+        let purposes = under_way.map(|(_, purpose)| purpose);
+        purposes.chain(queued.map(|(_, purpose)| purpose)).collect()
     }
 }
 

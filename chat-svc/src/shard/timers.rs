@@ -52,6 +52,7 @@ fn due<T: Ord>(heap: &mut BinaryHeap<Reverse<T>>, is_due: impl Fn(&T) -> bool) -
 
 impl Shard {
     pub(super) fn on_tick(&mut self) {
+        self.turn_ms = self.around.clock.now_ms();
         let now_ms = self.now_ms();
         if self.ownership.is_none() || now_ms < self.read_only_until_ms {
             return;
