@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchOptions, compare::CompareOptions};
+use crate::faults::{self, kill::KillOptions};
 use crate::relay::{Mode, serve};
 use crate::replay::{self, ReplayOptions};
 
@@ -40,6 +41,8 @@ enum Command {
     Bench(BenchOptions),
     /// Replay a day of a channel and check what everybody got
     Replay(ReplayOptions),
+    /// Kill the server at random instants and check what everybody got
+    Kill(KillOptions),
     /// Measure Heddle and the relays in turns, and write docs/performance.md
     Compare(CompareOptions),
 }
@@ -85,6 +88,7 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         }
         Command::Bench(options) => bench(&options).await,
         Command::Replay(options) => replay(&options).await,
+        Command::Kill(options) => Ok(faults::kill::run(&options).await?),
         Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),
     }
 }

@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod checker;
 pub mod cli;
+pub mod faults;
 pub mod irc;
 pub mod load;
 pub mod measure;
@@ -17,3 +18,4 @@ pub mod relay;
 pub mod replay;
 
 pub mod target;
+pub mod workload;

@@ -6,41 +6,19 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use heddle_proto::v1::{self, MembershipAction, event};
-use heddle_sdk::{Client, ConversationId, Page};
-
 use super::ReplayError;
 use super::cast::Cast;
 use super::device::notes;
 use super::ledger::{Ledger, ROOMS};
 use super::line::{Line, fingerprint};
+use super::log::{Deed, Log, kind_of_difference};
 use crate::irc::{Script, What};
 use crate::target::TargetError;
 
-/// Events read at a time.
-const PAGE_SIZE: i32 = 500;
 /// How long devices may take to have everything, marks included.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often is looked whether they have.
 const POLL: Duration = Duration::from_millis(20);
-
-/// A stretch of membership: first seq due, first seq no longer due.
-type Stretch = (u64, Option<u64>);
-
-/// What stands in one room's log.
-pub(super) struct Log {
-    events: Vec<v1::Event>,
-    /// By user index.
-    stretches: Vec<Vec<Stretch>>,
-}
-
-/// What a user did in a room, in the order of the log or of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Deed {
-    Joined,
-    Left,
-    Said(Line),
-}
 
 /// Compares everything.
 pub struct Judge<'a> {
@@ -73,9 +51,7 @@ impl<'a> Judge<'a> {
                 Some(&user) => &cast.clients[user],
                 None => &cast.owner,
             };
-            let events = read_log(reader, cast.rooms[room]).await?;
-            let stretches = stretches(&events, &indices);
-            logs.push(Log { events, stretches });
+            logs.push(Log::read(reader, cast.rooms[room], &indices).await?);
         }
         let mut judge = Judge {
             cast,
@@ -245,167 +221,5 @@ impl<'a> Judge<'a> {
                 expected.get(at)
             )
         });
-    }
-}
-
-impl Log {
-    pub(super) fn head(&self) -> u64 {
-        self.events.len() as u64
-    }
-
-    /// The runs of seqs that are due to a user.
-    fn due(&self, user: usize) -> Vec<(u64, u64)> {
-        let head = self.head();
-        let stretches = self.stretches[user].iter();
-        let runs = stretches.map(|&(since, until)| (since, until.map_or(head, |until| until - 1)));
-        runs.filter(|(since, end)| since <= end).collect()
-    }
-
-    /// Since when a user has been a member, for those who are.
-    pub(super) fn member_since(&self, user: usize) -> Option<u64> {
-        let last = self.stretches[user].last()?;
-        last.1.is_none().then_some(last.0)
-    }
-
-    pub(super) fn last_message_of(&self, id: &str) -> u64 {
-        let own = self
-            .events
-            .iter()
-            .rev()
-            .find(|event| is_message(event) && event.sender == id);
-        own.map_or(0, |event| event.seq)
-    }
-
-    /// The newest message of anybody else.
-    pub(super) fn last_message_not_of(&self, id: &str) -> u64 {
-        let others = self
-            .events
-            .iter()
-            .rev()
-            .find(|event| is_message(event) && event.sender != id);
-        others.map_or(0, |event| event.seq)
-    }
-
-    /// Others' messages after a seq.
-    pub(super) fn unread(&self, id: &str, after: u64) -> u64 {
-        let later = self.events.iter().filter(|event| event.seq > after);
-        later
-            .filter(|event| is_message(event) && event.sender != id)
-            .count() as u64
-    }
-
-    fn deeds(&self, id: &str) -> Vec<Deed> {
-        let mut deeds = Vec::new();
-        for event in &self.events {
-            match &event.kind {
-                Some(event::Kind::Message(message)) if event.sender == id => {
-                    deeds.extend(Line::from_message(message).map(Deed::Said));
-                }
-                Some(event::Kind::Membership(change)) => {
-                    let named = change.user_ids.iter().any(|user| user == id);
-                    match change.action() {
-                        MembershipAction::Created | MembershipAction::Added if named => {
-                            deeds.push(Deed::Joined);
-                        }
-                        MembershipAction::Left if named || event.sender == id => {
-                            deeds.push(Deed::Left);
-                        }
-                        _ => {}
-                    }
-                }
-                _ => {}
-            }
-        }
-        deeds
-    }
-}
-
-fn is_message(event: &v1::Event) -> bool {
-    matches!(event.kind, Some(event::Kind::Message(_)))
-}
-
-fn stretches(events: &[v1::Event], indices: &HashMap<&str, usize>) -> Vec<Vec<Stretch>> {
-    let mut stretches = vec![Vec::new(); indices.len()];
-    for event in events {
-        let Some(event::Kind::Membership(change)) = &event.kind else {
-            continue;
-        };
-        let mut who: Vec<&str> = change.user_ids.iter().map(String::as_str).collect();
-        let action = change.action();
-        if action == MembershipAction::Left && who.is_empty() {
-            who.push(&event.sender);
-        }
-        for user in who.into_iter().filter_map(|id| indices.get(id)) {
-            let mine: &mut Vec<Stretch> = &mut stretches[*user];
-            match action {
-                MembershipAction::Created | MembershipAction::Added => {
-                    if mine.last().is_none_or(|last| last.1.is_some()) {
-                        mine.push((event.seq, None));
-                    }
-                }
-                MembershipAction::Left | MembershipAction::Removed => {
-                    if let Some(last) = mine.last_mut() {
-                        last.1.get_or_insert(event.seq);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    stretches
-}
-
-/// How the runs that came differ from those that were due.
-fn kind_of_difference(due: &[(u64, u64)], seen: &[(u64, u64)]) -> &'static str {
-    let is_in = |runs: &[(u64, u64)], seq| runs.iter().any(|run| (run.0..=run.1).contains(&seq));
-    let sum = |runs: &[(u64, u64)]| runs.iter().map(|run| run.1 + 1 - run.0).sum::<u64>();
-    if due
-        .iter()
-        .any(|run| (run.0..=run.1).any(|seq| !is_in(seen, seq)))
-    {
-        "lost"
-    } else if seen
-        .iter()
-        .any(|run| (run.0..=run.1).any(|seq| !is_in(due, seq)))
-    {
-        "seen_by_stranger"
-    } else if sum(seen) > sum(due) {
-        "duplicated"
-    } else {
-        "order"
-    }
-}
-
-async fn read_log(client: &Client, room: ConversationId) -> Result<Vec<v1::Event>, ReplayError> {
-    let mut events: Vec<v1::Event> = Vec::new();
-    loop {
-        let after = events.last().map_or(0, |event| event.seq);
-        let page = client.history(room, Page::After(after), PAGE_SIZE).await;
-        let page = page.map_err(TargetError::refused("the log can't be read"))?;
-        let is_end = !page.more_after || page.events.is_empty();
-        events.extend(page.events);
-        if is_end {
-            return Ok(events);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn differences_have_names() {
-        let due = [(1, 9), (20, 30)];
-        assert_eq!(kind_of_difference(&due, &[(1, 9), (20, 29)]), "lost");
-        assert_eq!(
-            kind_of_difference(&due, &[(1, 10), (20, 30)]),
-            "seen_by_stranger"
-        );
-        assert_eq!(
-            kind_of_difference(&due, &[(1, 9), (9, 9), (20, 30)]),
-            "duplicated"
-        );
-        assert_eq!(kind_of_difference(&due, &[(20, 30), (1, 9)]), "order");
     }
 }

@@ -16,6 +16,7 @@ mod judge;
 mod kills;
 mod ledger;
 mod line;
+mod log;
 mod marks;
 mod person;
 mod report;
