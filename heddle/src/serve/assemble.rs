@@ -59,10 +59,16 @@ impl ProcessConfig for ServeConfig {
 pub async fn start(mut config: ServeConfig, tasks: &Tasks) -> Result<SocketAddr, StartError> {
     // Bound first: an address that is taken must not cost a start of the store.
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        format!("cannot listen on {}: {error}; choose another with --listen", config.listen)
+        format!(
+            "cannot listen on {}: {error}; choose another with --listen",
+            config.listen
+        )
     })?;
     config.chat.group_members_max = config.gateway.limits.group_members_max as usize;
-    config.presence.data_dir.clone_from(&config.history.data_dir);
+    config
+        .presence
+        .data_dir
+        .clone_from(&config.history.data_dir);
     let clock = SystemClock::shared();
     let inside = LayerOptions::default();
     let link = |routes| Link::guarded(Guarded::new(routes, &inside));
@@ -78,8 +84,11 @@ pub async fn start(mut config: ServeConfig, tasks: &Tasks) -> Result<SocketAddr,
         clock.clone(),
         tasks.child("chat"),
     );
-    let links =
-        Links { shards: vec![link(chat.routes())], history, presence: link(presence.routes()) };
+    let links = Links {
+        shards: vec![link(chat.routes())],
+        history,
+        presence: link(presence.routes()),
+    };
     let web = heddle_gateway::web_layer(&config.gateway.web);
     let gateway = Gateway::new(config.gateway, links, clock, &tasks.child("gateway"))?;
 
@@ -94,7 +103,13 @@ pub async fn start(mut config: ServeConfig, tasks: &Tasks) -> Result<SocketAddr,
     if let Some(tls) = &tls {
         tls.watch(tasks);
     }
-    let address = serve(listener, tls, &config.serve, service, &tasks.child("server"))?;
+    let address = serve(
+        listener,
+        tls,
+        &config.serve,
+        service,
+        &tasks.child("server"),
+    )?;
     health.serving(&heddle_gateway::SERVICES).await;
     Ok(address)
 }

@@ -1,0 +1,12 @@
+//! The commands that are one call or one stream each.
+
+pub mod check;
+pub mod conversations;
+pub mod history;
+pub mod id;
+pub mod lab;
+pub mod presence;
+pub mod send;
+pub mod show;
+pub mod tail;
+pub mod token;

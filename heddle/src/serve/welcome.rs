@@ -1,0 +1,107 @@
+//! What a newcomer does next.
+
+use crate::keys::{Grants, Minter};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// How long the token in the grpcurl line is good for, in seconds.
+const TOKEN_TTL_S: u64 = 24 * 3600;
+
+/// What the server has to say when it is ready.
+pub(super) struct Welcome<'a> {
+    pub(super) address: SocketAddr,
+    pub(super) data: &'a Path,
+    pub(super) secure: bool,
+    /// Tokens are checked with the data directory's own key.
+    pub(super) own_key: bool,
+}
+
+impl Welcome<'_> {
+    pub(super) fn text(&self) -> String {
+        let data = self.data.display();
+        let mut text = String::new();
+        let _infallible = writeln!(
+            text,
+            "Heddle is ready on {}://{}\nEverything is kept in {data}\n",
+            if self.secure { "https" } else { "http" },
+            self.address,
+        );
+        match self.token() {
+            Some(token) => text.push_str(&self.next_steps(&token)),
+            None => text.push_str("Sign in with tokens of your own key (gateway.auth).\n"),
+        }
+        text.push_str("\nCtrl-C ends it; nothing that was answered OK is lost.\n");
+        text
+    }
+
+    fn next_steps(&self, token: &str) -> String {
+        let options = self.options();
+        let plaintext = if self.secure {
+            "-insecure"
+        } else {
+            "-plaintext"
+        };
+        let address = self.reachable();
+        format!(
+            "Chat, in two other terminals:\n  \
+             heddle chat --as alice --with bob{options}\n  \
+             heddle chat --as bob --with alice{options}\n\n\
+             Call the API as alice (this token is good for a day; `heddle token --as alice` \
+             makes more):\n  \
+             grpcurl {plaintext} -H \"authorization: Bearer {token}\" \\\n    \
+             -d '{{\"kind\": \"CONVERSATION_KIND_DIRECT\", \"user_ids\": [\"bob\"], \
+             \"client_message_id\": \"'$(heddle id --base64)'\"}}' \\\n    \
+             {address} heddle.v1.ConversationService/CreateConversation\n"
+        )
+    }
+
+    /// What commands on this machine need to be told.
+    fn options(&self) -> String {
+        let mut options = String::new();
+        let defaults = crate::paths::default_data_dir();
+        if self.data != defaults {
+            options.push_str(&format!(" --data {}", self.data.display()));
+        }
+        let address = self.reachable();
+        if self.secure {
+            options.push_str(&format!(" --target https://{address} --ca CA.pem"));
+        } else if self.address.port() != 7447 {
+            options.push_str(&format!(" --target http://{address}"));
+        }
+        options
+    }
+
+    fn reachable(&self) -> SocketAddr {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        address
+    }
+
+    fn token(&self) -> Option<String> {
+        let minter = self.own_key.then(|| Minter::open(self.data).ok())??;
+        minter.mint("alice", TOKEN_TTL_S, Grants::default()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_name_what_differs_from_the_defaults() {
+        let data = tempfile::tempdir().unwrap();
+        crate::keys::ensure(data.path()).unwrap();
+        let welcome = Welcome {
+            address: "0.0.0.0:9000".parse().unwrap(),
+            data: data.path(),
+            secure: false,
+            own_key: true,
+        };
+        let text = welcome.text();
+        assert!(text.contains("--target http://127.0.0.1:9000"), "{text}");
+        assert!(text.contains("Bearer ey"), "{text}");
+    }
+}
