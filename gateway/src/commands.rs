@@ -1,7 +1,7 @@
 //! Commands: what a client's request asks of an owner, once it has been validated.
 //!
-//! Pure. Frames of sessions and their unary twins come here alike; `shard_link` carries the result to the
-//! owner of `log`, `answers` turns what the owner says into the response.
+//! Pure. Frames of sessions and their unary twins come here alike; `shard_link` carries the result
+//! to the owner of `log`, `answers` turns what the owner says into the response.
 //!
 //! Invariant: content goes on as the bytes in which it came.
 

@@ -1,9 +1,10 @@
 //! Connect: keeps a link's stream open.
 //!
-//! Each link gives the one thing that differs: how to run a connection until it ends. Here is the waiting in
-//! between.
+//! Each link gives the one thing that differs: how to run a connection until it ends. Here is the
+//! waiting in between.
 //!
-//! Invariant: a peer that is away is asked again at a bounded pace, for ever, until the gateway stops.
+//! Invariant: a peer that is away is asked again at a bounded pace, for ever, until the gateway
+//! stops.
 
 use std::{future::Future, time::Duration};
 use tokio::time::{Instant, sleep};

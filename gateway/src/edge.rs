@@ -2,7 +2,8 @@
 //!
 //! Made once by `server`, then read by everybody. Holds no decision of its own.
 //!
-//! Invariant: everything here outlives the sessions; it is taken down in the order links, timers, keys.
+//! Invariant: everything here outlives the sessions; it is taken down in the order links, timers,
+//! keys.
 
 use crate::{
     auth::Authenticator,

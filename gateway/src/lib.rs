@@ -1,11 +1,11 @@
 //! Gateway: the edge of Heddle: sessions, the public API, and the way to the owners.
 //!
-//! Devices speak `heddle.v1` to it; it speaks `heddle.internal.v1` to chat-svc (owners of conversations and
-//! mailboxes), history-svc (reads after a grant) and presence-svc. It stores nothing and decides nothing that an
-//! owner decides.
+//! Devices speak `heddle.v1` to it; it speaks `heddle.internal.v1` to chat-svc (owners of
+//! conversations and mailboxes), history-svc (reads after a grant) and presence-svc. It stores
+//! nothing and decides nothing that an owner decides.
 //!
-//! Invariant: what it has in memory can be lost at any moment: devices resume by their cursors, and every
-//! answer that it has given was an owner's.
+//! Invariant: what it has in memory can be lost at any moment: devices resume by their cursors, and
+//! every answer that it has given was an owner's.
 
 pub mod answers;
 mod api;

@@ -1,9 +1,10 @@
 //! Limits: how often a user and a device may call.
 //!
-//! Asked for each frame of a session and each unary call. How many connections there are is the accept loop's
-//! business, how many requests of a session wait is the session's.
+//! Asked for each frame of a session and each unary call. How many connections there are is the
+//! accept loop's business, how many requests of a session wait is the session's.
 //!
-//! Invariant: keys that have not been seen for a while are swept, so memory follows the active users.
+//! Invariant: keys that have not been seen for a while are swept, so memory follows the active
+//! users.
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use heddle_proto::{errors::Fault, v1::ErrorReason};

@@ -1,9 +1,10 @@
 //! Server: wires a gateway together.
 //!
-//! Made by `heddle serve` and by the gateway's own `main`: links in, routes out. What stands in front of the
-//! routes (TLS, accept limits, deadlines) is kit's.
+//! Made by `heddle serve` and by the gateway's own `main`: links in, routes out. What stands in
+//! front of the routes (TLS, accept limits, deadlines) is kit's.
 //!
-//! Invariant: in a drain, sessions are sent away first and their answers delivered; links close last.
+//! Invariant: in a drain, sessions are sent away first and their answers delivered; links close
+//! last.
 
 use crate::{
     api::Api,
@@ -120,8 +121,8 @@ impl Gateway {
         Ok(Self { edge })
     }
 
-    /// The public services with reflection. Health is kit's (`Health::add_to`), since who serves knows
-    /// when all is ready.
+    /// The public services with reflection. Health is kit's (`Health::add_to`), since who serves
+    /// knows when all is ready.
     pub fn routes(&self) -> Result<Routes, StartError> {
         let api = Api::new(self.edge.clone());
         let routes = Routes::new(MessagingServiceServer::new(api.clone()))

@@ -58,8 +58,8 @@ pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
     } = context;
     config.layers.adopt_traces = false;
     config.serve.accept.accept_http1 = true;
-    // Before the gateway's: what is born first is drained last, so sessions are sent away while their
-    // connections still live.
+    // Before the gateway's: what is born first is drained last, so sessions are sent away while
+    // their connections still live.
     let sockets = tasks.child("server");
     let links = links(&config)?;
     let clock = SystemClock::shared();

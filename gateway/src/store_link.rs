@@ -1,9 +1,10 @@
 //! Store link: reads of history-svc, over one stream.
 //!
-//! Sessions read their mailboxes (`session::catch_up`), unary calls read history after a grant. Answers come in
-//! any order and are matched by id.
+//! Sessions read their mailboxes (`session::catch_up`), unary calls read history after a grant.
+//! Answers come in any order and are matched by id.
 //!
-//! Invariant: each read gets one answer, a fault when the stream breaks; the reader task never waits.
+//! Invariant: each read gets one answer, a fault when the stream breaks; the reader task never
+//! waits.
 
 use crate::{connect, edge::Edge, session::Session};
 use futures_util::StreamExt;

@@ -1,9 +1,10 @@
 //! Timers: one clock for all sessions.
 //!
-//! Sessions ask to be visited at a time of day, or to have their receipts told soon; one task visits them.
-//! It also drives what the links and the presence client do now and then.
+//! Sessions ask to be visited at a time of day, or to have their receipts told soon; one task
+//! visits them. It also drives what the links and the presence client do now and then.
 //!
-//! Invariant: no session has a timer or a task of its own. A visit that is no longer wanted does no harm.
+//! Invariant: no session has a timer or a task of its own. A visit that is no longer wanted does no
+//! harm.
 
 use crate::{edge::Edge, session::Session};
 use heddle_kit::Tasks;

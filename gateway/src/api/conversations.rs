@@ -1,7 +1,7 @@
 //! Conversations: create, look at, change, list.
 //!
-//! Whatever changes a conversation is an event appended by its owner. `members` has the membership calls,
-//! `summaries` makes the list's entries.
+//! Whatever changes a conversation is an event appended by its owner. `members` has the membership
+//! calls, `summaries` makes the list's entries.
 
 use super::{Api, Caller, convert};
 use crate::{commands, validate::At};

@@ -1,6 +1,7 @@
 //! Events: a page of the mailbox, for callers that cannot hold a stream.
 //!
-//! The owner says whether the place still holds and how far the mailbox goes; the store is read up to there.
+//! The owner says whether the place still holds and how far the mailbox goes; the store is read up
+//! to there.
 
 use super::{Api, Caller};
 use crate::{session::catch_up, validate::At};

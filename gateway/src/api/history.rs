@@ -1,7 +1,7 @@
 //! History: pages of a conversation.
 //!
-//! The owner grants what is due to the caller, with the committed head, after the call arrived; the store is read
-//! within that. Events pass as bytes, what became of them appended by the store.
+//! The owner grants what is due to the caller, with the committed head, after the call arrived; the
+//! store is read within that. Events pass as bytes, what became of them appended by the store.
 
 use super::{Api, Caller, plan};
 use crate::validate::At;

@@ -28,7 +28,10 @@ type Answer<T> = Result<Response<T>, Status>;
 
 /// A twin: who calls, what is asked, and which answer comes.
 macro_rules! twin {
-    ($api:ident, $request:ident, $kind:ident, $response:ident, |$caller:ident, $body:ident| $ask:expr) => {{
+    (
+        $api:ident, $request:ident, $kind:ident, $response:ident,
+        |$caller:ident, $body:ident| $ask:expr
+    ) => {{
         let $caller = $api.caller($request.metadata(), stringify!($kind))?;
         let $body = $request.into_inner();
         let asked: Result<commands::Ask, Fault> = $ask;

@@ -1,9 +1,10 @@
 //! Api: the public services over unary calls, and the two streams' doors.
 //!
-//! Each file is one service: authenticate, validate, ask the owner, answer. `messaging` also opens sessions.
+//! Each file is one service: authenticate, validate, ask the owner, answer. `messaging` also opens
+//! sessions.
 //!
-//! Invariant: a handler decides nothing about who may do what in a conversation: its owner does, after the call
-//! arrived.
+//! Invariant: a handler decides nothing about who may do what in a conversation: its owner does,
+//! after the call arrived.
 
 mod conversations;
 mod convert;

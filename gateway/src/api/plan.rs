@@ -1,7 +1,7 @@
 //! Plan: which stretches of a log a page of history is made of.
 //!
-//! Pure. A member sees the stretches in which they were a member; a page may span several of them. `history`
-//! does the reading.
+//! Pure. A member sees the stretches in which they were a member; a page may span several of them.
+//! `history` does the reading.
 //!
 //! Invariant: nothing outside the granted ranges is ever asked of the store.
 

@@ -1,7 +1,7 @@
 //! Summaries: the conversation list.
 //!
-//! The owner of the mailbox tells order and counts, the conversations' owners what else there is to see, the
-//! store the last messages. All that a page needs is asked for at once.
+//! The owner of the mailbox tells order and counts, the conversations' owners what else there is to
+//! see, the store the last messages. All that a page needs is asked for at once.
 //!
 //! Invariant: the list is what it was at `snapshot_position`; events after it bring it up to date.
 

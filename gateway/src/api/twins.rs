@@ -1,7 +1,7 @@
 //! Twins: the unary form of each frame of a session.
 //!
-//! What names a conversation goes to its owner like the frame does; what names a session acts on that session,
-//! which must be the caller's and open on this gateway.
+//! What names a conversation goes to its owner like the frame does; what names a session acts on
+//! that session, which must be the caller's and open on this gateway.
 //!
 //! Invariant: a twin and its frame are judged by the same code and answered with the same message.
 

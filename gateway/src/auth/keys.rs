@@ -2,8 +2,8 @@
 //!
 //! Reads PEM and JWKS files; `claims` judges what a believed token says.
 //!
-//! Invariant: each key has one algorithm and verifies no other, so that a public key is never taken for a
-//! shared secret.
+//! Invariant: each key has one algorithm and verifies no other, so that a public key is never taken
+//! for a shared secret.
 
 use super::{AuthOptions, claims::Claims};
 use jsonwebtoken::{

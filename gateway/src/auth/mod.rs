@@ -1,10 +1,10 @@
 //! Auth: who calls, by the product's own tokens.
 //!
-//! `claims` decides about a token's content (pure), `keys` about its signature. A token reaches us in
-//! `authorization` metadata or in a session's hello. What a user may do is the owners' business.
+//! `claims` decides about a token's content (pure), `keys` about its signature. A token reaches us
+//! in `authorization` metadata or in a session's hello. What a user may do is the owners' business.
 //!
-//! Invariant: nobody gets in by a key or an algorithm that is not configured, and each call that a service makes
-//! in a user's name leaves a line under the target `audit`.
+//! Invariant: nobody gets in by a key or an algorithm that is not configured, and each call that a
+//! service makes in a user's name leaves a line under the target `audit`.
 
 mod claims;
 mod keys;
@@ -24,8 +24,8 @@ use tonic::metadata::MetadataMap;
 heddle_kit::config! {
     /// Which tokens are taken.
     pub struct AuthOptions {
-        /// Public key (PEM: Ed25519, P-256 or RSA) or key set (JWKS) that tokens are checked with; read
-        /// again when it changes.
+        /// Public key (PEM: Ed25519, P-256 or RSA) or key set (JWKS) that tokens are checked with;
+        /// read again when it changes.
         pub key_file: Option<PathBuf> = None,
         /// A file with a shared secret for HS256 tokens; none refuses them.
         pub hs256_secret_file: Option<PathBuf> = None,

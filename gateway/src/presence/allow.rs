@@ -1,7 +1,7 @@
 //! Allow: who may know of whom: those who share a conversation now.
 //!
-//! The owner of the asker's mailbox tells its conversations, the owner of each target's mailbox which of them
-//! the target is in.
+//! The owner of the asker's mailbox tells its conversations, the owner of each target's mailbox
+//! which of them the target is in.
 //!
 //! Invariant: strangers and users who do not exist look alike: they are left out.
 

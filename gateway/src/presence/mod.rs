@@ -1,9 +1,10 @@
 //! Presence: tells presence-svc who is here, and sessions who else is.
 //!
-//! Life signs of all sessions go out spread over the refresh time; watched users' changes come back and go
-//! to the sessions that watch. `watch` counts, `allow` decides who may watch whom.
+//! Life signs of all sessions go out spread over the refresh time; watched users' changes come back
+//! and go to the sessions that watch. `watch` counts, `allow` decides who may watch whom.
 //!
-//! Invariant: everything here is a hint: if the link is away, presence is late, and nothing else is.
+//! Invariant: everything here is a hint: if the link is away, presence is late, and nothing else
+//! is.
 
 mod allow;
 mod link;

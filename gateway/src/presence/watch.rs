@@ -1,6 +1,7 @@
 //! Watch: whom this gateway's sessions watch, all together.
 //!
-//! Pure. presence-svc is told of a user when the first session here watches and when the last one stops.
+//! Pure. presence-svc is told of a user when the first session here watches and when the last one
+//! stops.
 //!
 //! Invariant: a user is watched exactly while at least one session watches.
 

@@ -1,10 +1,10 @@
 //! Catch-up: sessions that are behind read on from the store.
 //!
-//! The window plans a read when something is missing and there is room; here it waits its turn, is asked of
-//! history-svc, and its entries are given to the device.
+//! The window plans a read when something is missing and there is room; here it waits its turn, is
+//! asked of history-svc, and its entries are given to the device.
 //!
-//! Invariant: at most `catch_up_reads_max` reads are under way on this gateway, one for each session. The
-//! heads read up to were named by the owner, who names only what is committed.
+//! Invariant: at most `catch_up_reads_max` reads are under way on this gateway, one for each
+//! session. The heads read up to were named by the owner, who names only what is committed.
 
 use super::{
     Session, receipts,
@@ -154,8 +154,9 @@ impl Session {
         let mut lost = false;
         if let Some(window) = state.window.as_mut() {
             window.end_read();
-            // The owner named a head and the store has nothing up to it: what was there has expired.
-            lost = nothing && window.head() > window.cursor().position;
+            // The owner named a head and the store has nothing up to it: what was there has
+            // expired.
+            lost = nothing && window.is_behind();
         }
         wakers.extend(state.say_caught_up());
         drop(state);

@@ -1,7 +1,7 @@
 //! Down: a session's frames as the stream that the transport polls.
 //!
-//! Polls the session's queue directly: no task and no channel stands between an owner's frame and the
-//! device's.
+//! Polls the session's queue directly: no task and no channel stands between an owner's frame and
+//! the device's.
 //!
 //! Invariant: when the transport drops the stream, for whatever reason, the session ends.
 

@@ -1,9 +1,10 @@
 //! Frames: what each frame of a device does.
 //!
-//! Called by `reader` for each frame after the hello, and by the unary twins that name a session. Validates,
-//! counts, and passes on to owners; answers at once what needs no owner.
+//! Called by `reader` for each frame after the hello, and by the unary twins that name a session.
+//! Validates, counts, and passes on to owners; answers at once what needs no owner.
 //!
-//! Invariant: each frame with a request_id is answered once. A frame that cannot be taken changes nothing.
+//! Invariant: each frame with a request_id is answered once. A frame that cannot be taken changes
+//! nothing.
 
 use super::{Session, reader::out_of_order, receipts::When};
 use crate::{

@@ -1,10 +1,11 @@
 //! Session: one device, from its hello to its end.
 //!
-//! `reader` takes frames up, `frames` acts on them, `state` queues frames down, which `down` hands to
-//! the transport. Links call the methods here with what owners and the store say. `window` decides.
+//! `reader` takes frames up, `frames` acts on them, `state` queues frames down, which `down` hands
+//! to the transport. Links call the methods here with what owners and the store say. `window`
+//! decides.
 //!
-//! Invariant: one mutex guards a session's state; it is never held while a link, another session or the
-//! transport is called. Whoever wakes the stream does so after releasing it.
+//! Invariant: one mutex guards a session's state; it is never held while a link, another session or
+//! the transport is called. Whoever wakes the stream does so after releasing it.
 
 pub mod catch_up;
 pub mod down;
@@ -168,9 +169,9 @@ impl Session {
     }
 
     /// The owner's heartbeat: reveals what was lost on the way.
-    pub fn head(self: &Arc<Self>, edge: &Edge, position: u64) {
+    pub fn head(self: &Arc<Self>, edge: &Edge, head: Cursor) {
         if let Some(window) = self.lock().window.as_mut() {
-            window.see_head(position);
+            window.see_head(head);
         }
         self.read_on(edge);
     }
@@ -203,8 +204,8 @@ impl Session {
         })
     }
 
-    /// The server drains: the device is told to go, its requests in flight are answered, and then the
-    /// stream ends.
+    /// The server drains: the device is told to go, its requests in flight are answered, and then
+    /// the stream ends.
     pub fn leave(self: &Arc<Self>, edge: &Edge) {
         let waker = {
             let mut state = self.lock();

@@ -1,7 +1,8 @@
 //! Open: from a hello to an open session.
 //!
-//! The hello names the device and carries or confirms the token; the mailbox's owner attaches the session
-//! and says from where it goes on. The same happens again, silently, when the mailbox gets a new owner.
+//! The hello names the device and carries or confirms the token; the mailbox's owner attaches the
+//! session and says from where it goes on. The same happens again, silently, when the mailbox gets
+//! a new owner.
 //!
 //! Invariant: no delivery reaches a session before its place is known.
 
@@ -182,7 +183,7 @@ impl Session {
                     head
                 };
                 let bytes_max = edge.options.limits.unacknowledged_bytes_max as usize;
-                state.open_at(Window::new(cursor, head.position, bytes_max));
+                state.open_at(Window::new(cursor, head, bytes_max));
                 state.catching_up_to = Some(head);
                 let waker = state.push(Class::Control, opened);
                 let waker = state.say_caught_up().or(waker);
@@ -195,7 +196,7 @@ impl Session {
             }
             Phase::Open if resumed => {
                 if let Some(window) = state.window.as_mut() {
-                    window.see_head(head.position);
+                    window.see_head(head);
                 }
                 drop(state);
             }

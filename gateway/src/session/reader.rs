@@ -2,8 +2,8 @@
 //!
 //! Takes each frame from the transport at once and hands it to `frames`.
 //!
-//! Invariant: it never stops reading while the session lives: what is too much is refused, since unread
-//! frames would make HTTP/2 kill the connection.
+//! Invariant: it never stops reading while the session lives: what is too much is refused, since
+//! unread frames would make HTTP/2 kill the connection.
 
 use super::{Session, open::Hello};
 use crate::{edge::Edge, validate::At};

@@ -2,7 +2,8 @@
 //!
 //! Pure. Coalesces: one position for the mailbox, one seq for each conversation.
 //!
-//! Invariant: a greater receipt covers the smaller ones, so losing this costs nothing but a later repetition.
+//! Invariant: a greater receipt covers the smaller ones, so losing this costs nothing but a later
+//! repetition.
 
 use super::window::Markable;
 use heddle_proto::ids::LogId;

@@ -1,9 +1,11 @@
 //! State: what a session remembers, and the queue of frames that its stream polls.
 //!
-//! Held behind the session's one mutex; `mod` and its neighbours change it, `down` empties the queue.
+//! Held behind the session's one mutex; `mod` and its neighbours change it, `down` empties the
+//! queue.
 //!
-//! Invariant: the queue is bounded by class: deliveries by the window, answers by the requests in flight,
-//! refusals and notices by a number. A request is in flight until its answer has been taken.
+//! Invariant: the queue is bounded by class: deliveries by the window, answers by the requests in
+//! flight, refusals and notices by a number. A request is in flight until its answer has been
+//! taken.
 
 use super::{receipts::Receipts, window::Window};
 use heddle_proto::{

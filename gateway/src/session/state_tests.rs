@@ -101,3 +101,9 @@ fn an_ended_session_leaves_deliveries_to_the_next() {
         Poll::Ready(None)
     ));
 }
+
+#[test]
+fn an_idle_session_is_small() {
+    use crate::session::Session;
+    assert!(size_of::<Session>() <= 768, "{}", size_of::<Session>());
+}

@@ -1,12 +1,14 @@
 //! Timing: what happens to a session by the clock.
 //!
-//! Pings that do not come, tokens that end, heartbeats down, reads to be tried again. `timers` visits.
+//! Pings that do not come, tokens that end, heartbeats down, reads to be tried again. `timers`
+//! visits.
 //!
 //! Invariant: an open session always has a visit to come.
 
 use super::{
     Session,
     state::{Class, State},
+    window::Window,
 };
 use crate::edge::Edge;
 use heddle_proto::{
@@ -128,18 +130,7 @@ impl Session {
 
     /// The mailbox's head as far as this session knows it.
     pub fn head_cursor(&self) -> Option<Cursor> {
-        let state = self.lock();
-        let window = state.window.as_ref()?;
-        let cursor = window.cursor();
-        let ahead = Cursor {
-            position: window.head(),
-            nonce: 0,
-        };
-        Some(if ahead.position > cursor.position {
-            ahead
-        } else {
-            cursor
-        })
+        self.lock().window.as_ref().map(Window::head)
     }
 
     /// Arranges the next visit, unless one comes early enough.

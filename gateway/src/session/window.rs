@@ -1,11 +1,11 @@
 //! Window: what a session has been given, what it has acknowledged, and what it must fetch.
 //!
-//! Pure. `state` asks here about each delivery, acknowledgement and head; `catch_up` does the reading that
-//! this module plans.
+//! Pure. `state` asks here about each delivery, acknowledgement and head; `catch_up` does the
+//! reading that this module plans.
 //!
-//! Invariant: positions leave in order without a hole, each once; what was given and not acknowledged has
-//! at most `bytes_max` bytes, one event more at most. Whatever the shard says that does not fit is dropped, and
-//! read again from the store, since `head` remembers that it exists.
+//! Invariant: positions leave in order without a hole, each once; what was given and not
+//! acknowledged has at most `bytes_max` bytes, one event more at most. Whatever the shard says that
+//! does not fit is dropped, and read again from the store, since `head` remembers that it exists.
 
 use heddle_proto::{ids::LogId, v1::Cursor};
 use std::collections::VecDeque;
@@ -86,8 +86,8 @@ struct Given {
 pub struct Window {
     /// The last position given to the device.
     cursor: Cursor,
-    /// The greatest position known to be committed.
-    head: u64,
+    /// The greatest position known to be committed, and the nonce under which it was.
+    head: Cursor,
     /// Given and not acknowledged, by position.
     given: VecDeque<Given>,
     given_bytes: usize,
@@ -97,7 +97,7 @@ pub struct Window {
 
 impl Window {
     /// A session that has everything up to `cursor`, of a mailbox whose head is at least that.
-    pub fn new(cursor: Cursor, head: u64, bytes_max: usize) -> Self {
+    pub fn new(cursor: Cursor, head: Cursor, bytes_max: usize) -> Self {
         let given = VecDeque::new();
         Self {
             cursor,
@@ -115,8 +115,17 @@ impl Window {
     }
 
     /// The greatest position known to be committed.
-    pub fn head(&self) -> u64 {
-        self.head.max(self.cursor.position)
+    pub fn head(&self) -> Cursor {
+        if self.is_behind() {
+            self.head
+        } else {
+            self.cursor
+        }
+    }
+
+    /// Whether the device has not been given all that is known to be committed.
+    pub fn is_behind(&self) -> bool {
+        self.head.position > self.cursor.position
     }
 
     /// Bytes given and not acknowledged.
@@ -131,7 +140,7 @@ impl Window {
         if offer.cursor.position <= previous_position {
             return Verdict::Known;
         }
-        self.head = self.head.max(offer.cursor.position);
+        self.see_head(offer.cursor);
         let next = offer.cursor.position == previous_position + 1;
         if !next || self.reading || !self.fits(offer.body_bytes) {
             return Verdict::Behind;
@@ -141,11 +150,14 @@ impl Window {
     }
 
     /// The owner's heartbeat tells the head.
-    pub fn see_head(&mut self, position: u64) {
-        self.head = self.head.max(position);
+    pub fn see_head(&mut self, head: Cursor) {
+        if head.position > self.head.position {
+            self.head = head;
+        }
     }
 
-    /// The device acknowledges everything up to a position; what that marks as delivered is passed on.
+    /// The device acknowledges everything up to a position; what that marks as delivered is passed
+    /// on.
     pub fn acknowledge(
         &mut self,
         position: u64,
@@ -181,14 +193,14 @@ impl Window {
     pub fn plan_read(&mut self) -> Option<ReadPlan> {
         let room = self.bytes_max.saturating_sub(self.given_bytes);
         let enough = self.given.is_empty() || room >= self.bytes_max / READ_ROOM_PART;
-        if self.reading || !enough || self.head <= self.cursor.position {
+        if self.reading || !enough || !self.is_behind() {
             return None;
         }
         self.reading = true;
         let entries_max = (room / DELIVERY_OVERHEAD_BYTES / 2).clamp(1, READ_ENTRIES_MAX);
         Some(ReadPlan {
             after_position: self.cursor.position,
-            head: self.head,
+            head: self.head.position,
             bytes_max: room
                 .saturating_sub(entries_max * DELIVERY_OVERHEAD_BYTES)
                 .max(1),

@@ -17,15 +17,12 @@ fn offer(position: u64, body_bytes: usize) -> Offer {
     }
 }
 
+fn at(position: u64) -> Cursor {
+    Cursor { position, nonce: 1 }
+}
+
 fn window() -> Window {
-    Window::new(
-        Cursor {
-            position: 0,
-            nonce: 1,
-        },
-        0,
-        BYTES_MAX,
-    )
+    Window::new(at(0), at(0), BYTES_MAX)
 }
 
 #[test]
@@ -74,7 +71,7 @@ fn a_hole_is_read_from_the_store() {
 #[test]
 fn a_heartbeat_reveals_a_lost_last_delivery() {
     let mut window = window();
-    window.see_head(1);
+    window.see_head(at(1));
     assert_eq!(window.plan_read().map(|plan| plan.head), Some(1));
 }
 
@@ -152,6 +149,18 @@ struct World {
 }
 
 impl World {
+    fn new() -> Self {
+        let (log, device, marked) = (vec![], vec![], vec![]);
+        Self {
+            window: window(),
+            log,
+            device,
+            acknowledged: 0,
+            marked,
+            plan: None,
+        }
+    }
+
     fn entry(&self, position: u64) -> Offer {
         offer(position, self.log[position as usize - 1])
     }
@@ -202,7 +211,7 @@ impl World {
             }
             Step::Again if self.log.is_empty() => {}
             Step::Again => self.live(self.log.len() as u64),
-            Step::Heartbeat => self.window.see_head(self.log.len() as u64),
+            Step::Heartbeat => self.window.see_head(at(self.log.len() as u64)),
             Step::Acknowledge { part } => {
                 let last = self.window.cursor().position;
                 self.acknowledge(self.acknowledged + (last - self.acknowledged) * part / 4);
@@ -237,9 +246,7 @@ proptest! {
     /// window; and all of them once heartbeats, reads and acknowledgements go through.
     #[test]
     fn complete_in_order_and_bounded(steps in prop::collection::vec(step(), 0..120)) {
-        let mut world = World {
-            window: window(), log: vec![], device: vec![], acknowledged: 0, marked: vec![], plan: None,
-        };
+        let mut world = World::new();
         for step in steps {
             world.run(step);
             world.check();

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
     internal::{
-        CommandResult, Delivery, EdgeResponse, Ephemeral, ShardMap, command_result::Outcome,
-        ephemeral, raw_open_session_response::Frame,
+        CommandResult, Delivery, EdgeResponse, Ephemeral, MailboxHead, ShardMap,
+        command_result::Outcome, ephemeral, raw_open_session_response::Frame,
     },
-    v1::{self, ErrorReason, GoAwayReason},
+    v1::{self, Cursor, ErrorReason, GoAwayReason},
 };
 use std::sync::{Arc, PoisonError};
 
@@ -31,9 +31,14 @@ impl ShardLinks {
             pass_on(edge, ephemeral);
         }
         for head in frame.heads {
-            edge.sessions.each_of(&head.session_ids, |session| {
-                session.head(edge, head.position)
-            });
+            let MailboxHead {
+                session_ids,
+                position,
+                nonce,
+            } = head;
+            let head = Cursor { position, nonce };
+            edge.sessions
+                .each_of(&session_ids, |session| session.head(edge, head));
         }
         for kick in frame.kicks {
             let reason = kick.reason();
@@ -68,7 +73,8 @@ impl ShardLinks {
         self.release(edge, edge.clock.now_ms());
     }
 
-    /// Sorts what waits by shard anew: before the first announcement nobody knew how many there are.
+    /// Sorts what waits by shard anew: before the first announcement nobody knew how many there
+    /// are.
     fn rehold(&self) {
         let mut held = self.held();
         let table = self.table();

@@ -35,6 +35,11 @@ impl Held {
         }
     }
 
+    /// Whether anything waits for a shard: what comes later must wait behind it.
+    pub fn waits(&self, shard: u32) -> bool {
+        self.shards.contains_key(&shard)
+    }
+
     /// Leaves a shard alone for a moment.
     pub fn pause(&mut self, shard: u32, now_ms: u64) {
         self.shards.entry(shard).or_default().not_before_ms = now_ms + PAUSE_MS;

@@ -1,11 +1,11 @@
 //! Shard link: commands to the owners of conversations and mailboxes, and what they say.
 //!
-//! One stream for each chat node (`node`). `routes` knows which node owns which log, `pending` whom each answer
-//! is for, `held` which commands wait for a new owner.
+//! One stream for each chat node (`node`). `routes` knows which node owns which log, `pending` whom
+//! each answer is for, `held` which commands wait for a new owner.
 //!
-//! Invariant: each command that wants an answer gets one: the owner's, or a fault when no owner came within
-//! `hold_max_ms`. Commands of one sender to one log leave in the order in which they came, held or not.
-//! Of the locks, `held` is taken before `table`, and `routes` last.
+//! Invariant: each command that wants an answer gets one: the owner's, or a fault when no owner
+//! came within `hold_max_ms`. Commands of one sender to one log leave in the order in which they
+//! came, held or not. Of the locks, `held` is taken before `table`, and `routes` last.
 
 mod frame;
 mod held;
@@ -161,15 +161,26 @@ impl ShardLinks {
         self.nodes[owner].send(command).is_ok()
     }
 
+    /// Whether commands to this log's shard wait, so that a new one must wait behind them.
+    fn is_held(&self, log: LogId) -> bool {
+        self.holding.load(Ordering::Acquire) && {
+            let held = self.held();
+            held.waits(
+                self.routes
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .shard(log),
+            )
+        }
+    }
+
     fn submit(&self, edge: &Edge, log: LogId, body: Body, answer: Answer) {
         if self.abandoned.load(Ordering::Acquire) {
             return answer.tell(edge, Err(abandoned()));
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let command = body.command(id, log);
-        let owner = self
-            .owner(log)
-            .filter(|_| !self.holding.load(Ordering::Acquire));
+        let owner = self.owner(log).filter(|_| !self.is_held(log));
         let pending = Pending {
             answer,
             body,

@@ -2,8 +2,8 @@
 //!
 //! `frame` handles what comes down. Kept open by `connect`.
 //!
-//! Invariant: when a stream ends, every command that it carried is held, to be asked of whoever owns its log
-//! next. The reader never waits for a session.
+//! Invariant: when a stream ends, every command that it carried is held, to be asked of whoever
+//! owns its log next. The reader never waits for a session.
 
 use super::ShardLinks;
 use crate::{connect, edge::Edge};

@@ -2,7 +2,8 @@
 //!
 //! Pure. A node's announcement replaces its earlier one; the last node to announce a shard owns it.
 //!
-//! Invariant: a wrong route costs an UNAVAILABLE and a retry, never a wrong write: owners verify their epoch.
+//! Invariant: a wrong route costs an UNAVAILABLE and a retry, never a wrong write: owners verify
+//! their epoch.
 
 use heddle_proto::{ids::LogId, internal::ShardMap};
 

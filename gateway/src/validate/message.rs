@@ -1,7 +1,7 @@
 //! Message: the bounds of what is said, looked at in its bytes.
 //!
-//! The bytes go on as they are; nothing is encoded again. A plain text, which is nearly every message, is judged
-//! without building a `Message` from it.
+//! The bytes go on as they are; nothing is encoded again. A plain text, which is nearly every
+//! message, is judged without building a `Message` from it.
 //!
 //! Invariant: a message that passes decodes as `heddle.v1.Message` everywhere.
 

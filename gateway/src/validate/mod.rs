@@ -1,7 +1,7 @@
 //! Validate: the bounds of what clients send, each fault with the path of its field.
 //!
-//! Pure. Called once, at the edge, by `commands`, for frames of sessions (paths begin with the frame's name)
-//! and for their unary twins (paths are the request's own). `message` judges content.
+//! Pure. Called once, at the edge, by `commands`, for frames of sessions (paths begin with the
+//! frame's name) and for their unary twins (paths are the request's own). `message` judges content.
 //!
 //! Invariant: whatever passes fits every later hop, so no later hop has to look at it again.
 
@@ -139,7 +139,8 @@ impl At {
 }
 
 impl Rules<'_> {
-    /// The id of a call that makes something: a UUIDv7 minted on the server's time, within the window.
+    /// The id of a call that makes something: a UUIDv7 minted on the server's time, within the
+    /// window.
     pub fn message_id(&self, at: At, bytes: &[u8]) -> Result<(), Fault> {
         let Some(id) = MessageId::from_wire(bytes) else {
             return Err(at.fault("client_message_id", "must be a UUIDv7 of 16 bytes"));
