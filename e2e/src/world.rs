@@ -62,6 +62,21 @@ impl World {
     /// Drains the server and starts it again.
     pub async fn restart(&mut self) -> Result<(), Failure> {
         self.stop().await;
+        self.start_again().await
+    }
+
+    /// Drains the server and starts it again with settings changed.
+    pub async fn restart_with(
+        &mut self,
+        change: impl FnOnce(&mut ServeConfig),
+    ) -> Result<(), Failure> {
+        self.stop().await;
+        change(&mut self.config);
+        self.start_again().await
+    }
+
+    /// Starts a server that was stopped, on the same port.
+    pub async fn start_again(&mut self) -> Result<(), Failure> {
         self.tasks = Tasks::new("world");
         assemble::start(self.config.clone(), &self.tasks).await?;
         Ok(())
