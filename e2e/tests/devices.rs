@@ -71,7 +71,8 @@ async fn all_devices_of_a_user_see_one_sequence() -> Result<(), Failure> {
     let mut tablet = world.person("alice", "tablet").await?;
     let mut bob = world.person("bob", "phone").await?;
     let talk = group_of(&phone, &["bob", "carol"]).await?;
-    bob.until("the group", |update| event_of(update).map(drop)).await;
+    bob.until("the group", |update| event_of(update).map(drop))
+        .await;
     let mut own = Vec::new();
     for round in 0..10 {
         bob.say(talk, &format!("bob {round}")).await?;
@@ -90,7 +91,8 @@ async fn all_devices_of_a_user_see_one_sequence() -> Result<(), Failure> {
     assert_eq!(told(&tablet, 0), told(&phone, 0));
     for sent in own {
         let came = tablet.seen.iter().filter_map(event_of);
-        let came = came.filter(|event| event.client_message_id == sent.client_message_id.to_bytes());
+        let came =
+            came.filter(|event| event.client_message_id == sent.client_message_id.to_bytes());
         assert_eq!(came.map(|event| event.seq).collect::<Vec<_>>(), [sent.seq]);
     }
     world.stop().await;
@@ -139,7 +141,9 @@ async fn a_device_that_was_away_gets_exactly_what_it_missed() -> Result<(), Fail
     let first = bob.say(talk, "draft").await?;
     let second = bob.say(talk, "oops").await?;
     let third = bob.say(talk, "hidden later").await?;
-    bob.client.edit(talk, first, heddle_sdk::text("final")).await?;
+    bob.client
+        .edit(talk, first, heddle_sdk::text("final"))
+        .await?;
     bob.client.react(talk, first, "+1", false).await?;
     bob.client.react(talk, first, "heart", false).await?;
     bob.client.react(talk, first, "heart", true).await?;
@@ -214,7 +218,11 @@ async fn a_fresh_device_has_snapshot_and_what_follows() -> Result<(), Failure> {
     let mut tablet = Person::resume(client, "alice", Some(early.position)).await?;
     tablet.hears("late 6").await;
     let late: Vec<_> = (0..7).map(|number| format!("late {number}")).collect();
-    assert_eq!(tablet.texts(), late, "the snapshot held what was before, and nothing after");
+    assert_eq!(
+        tablet.texts(),
+        late,
+        "the snapshot held what was before, and nothing after"
+    );
     let now = tablet.summary(talk).await?;
     assert_eq!(now.unread_count, 12);
     let positions: Vec<_> = told(&tablet, 0).iter().map(|it| it.0).collect();
