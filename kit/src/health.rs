@@ -72,19 +72,23 @@ impl Health {
 }
 
 /// Adds reflection, v1 and v1alpha, over these encoded file descriptor sets. The standard error
-/// details and the health service are always part of it. Files that are in several sets are
-/// taken once.
+/// details, the health service and both reflection services are always part of it, so that each
+/// version tells of the other. Files that are in several sets are taken once.
 pub fn add_reflection(routes: Routes, sets: &[&[u8]]) -> Result<Routes, Error> {
     let standard = [
         tonic_types::pb::FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
     ];
     let merged = merge(sets.iter().copied().chain(standard))?;
     let v1 = Builder::configure()
         .register_encoded_file_descriptor_set(&merged)
+        .include_reflection_service(false)
         .build_v1()?;
     let v1alpha = Builder::configure()
         .register_encoded_file_descriptor_set(&merged)
+        .include_reflection_service(false)
         .build_v1alpha()?;
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
