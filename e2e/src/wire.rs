@@ -66,6 +66,18 @@ impl Device {
         Self::over(channel, world, user_id, device_id)
     }
 
+    /// A device whose streams take no more than so many unread bytes.
+    pub async fn connect_windowed(
+        world: &World,
+        user_id: &str,
+        device_id: &str,
+        window_bytes: u32,
+    ) -> Result<Self, Failure> {
+        let endpoint = Endpoint::from_shared(world.url())?;
+        let endpoint = endpoint.initial_stream_window_size(window_bytes);
+        Self::over(endpoint.connect().await?, world, user_id, device_id)
+    }
+
     /// A device on a connection that others use too.
     pub fn over(
         channel: Channel,

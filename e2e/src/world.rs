@@ -5,10 +5,20 @@
 
 use crate::{keys::Signer, people::Person};
 use heddle::serve::assemble::{self, ServeConfig};
+use heddle_history::{
+    store::EventStore,
+    testing::{Faults, FaultyStore},
+};
 use heddle_kit::Tasks;
 use heddle_sdk::Client;
 use serde_json::json;
-use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Once, time::Duration};
+use std::{
+    error::Error,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Once},
+    time::Duration,
+};
 use tempfile::TempDir;
 
 /// How long a server may take to drain.
@@ -57,6 +67,20 @@ impl World {
             tasks,
             address,
         })
+    }
+
+    /// Drains the server and starts it again on a store that fails on purpose.
+    pub async fn restart_faulty(&mut self) -> Result<Arc<Faults>, Failure> {
+        self.stop().await;
+        self.tasks = Tasks::new("world");
+        let mut planted = None;
+        let wrap = |store: Arc<dyn EventStore>| -> Arc<dyn EventStore> {
+            let store = FaultyStore::new(store);
+            planted = Some(store.faults().clone());
+            Arc::new(store)
+        };
+        assemble::start_with(self.config.clone(), &self.tasks, wrap).await?;
+        Ok(planted.ok_or("the server started without a store")?)
     }
 
     /// Drains the server and starts it again.

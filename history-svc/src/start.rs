@@ -32,6 +32,15 @@ impl HistoryService {
     /// Opens the store below `config.data_dir`; the service's tasks are spawned on `tasks`, which
     /// should be a child of its own.
     pub async fn open(config: HistoryConfig, tasks: &Tasks) -> Result<Self, OpenError> {
+        Self::open_with(config, tasks, |store| store).await
+    }
+
+    /// The same behind another store that `wrap` puts around it, so that a test can plant faults.
+    pub async fn open_with(
+        config: HistoryConfig,
+        tasks: &Tasks,
+        wrap: impl FnOnce(Arc<dyn EventStore>) -> Arc<dyn EventStore>,
+    ) -> Result<Self, OpenError> {
         let opening = config.clone();
         let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&opening)).await;
         let store = Arc::new(opened.unwrap_or_else(|panic| {
@@ -41,8 +50,7 @@ impl HistoryService {
             })
         })?);
         tasks.spawn("store", keep(store.clone(), config.clone(), tasks.clone()));
-        let dynamic: Arc<dyn EventStore> = store.clone();
-        let door = StoreDoor::new(dynamic, config, tasks.clone());
+        let door = StoreDoor::new(wrap(store.clone()), config, tasks.clone());
         Ok(Self { store, door })
     }
 

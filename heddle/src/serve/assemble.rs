@@ -8,7 +8,7 @@
 
 use heddle_chat::{ChatConfig, ChatService};
 use heddle_gateway::{Gateway, GatewayOptions, Links};
-use heddle_history::{HistoryConfig, HistoryService};
+use heddle_history::{HistoryConfig, HistoryService, store::EventStore};
 use heddle_kit::{
     Guarded, LayerOptions, Link, ProcessOptions, ServeOptions, SystemClock, Tasks,
     health::Health,
@@ -18,7 +18,7 @@ use heddle_kit::{
 };
 use heddle_notify::{NotifyConfig, NotifyService};
 use heddle_presence::{PresenceConfig, PresenceService};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use tower::Layer;
 
@@ -56,7 +56,16 @@ impl ProcessConfig for ServeConfig {
 }
 
 /// Starts all services as tasks below `tasks`; the address that it listens on.
-pub async fn start(mut config: ServeConfig, tasks: &Tasks) -> Result<SocketAddr, StartError> {
+pub async fn start(config: ServeConfig, tasks: &Tasks) -> Result<SocketAddr, StartError> {
+    start_with(config, tasks, |store| store).await
+}
+
+/// The same on the store that `wrap` puts around the embedded one, so that a test can plant faults.
+pub async fn start_with(
+    mut config: ServeConfig,
+    tasks: &Tasks,
+    wrap: impl FnOnce(Arc<dyn EventStore>) -> Arc<dyn EventStore>,
+) -> Result<SocketAddr, StartError> {
     // Bound first: an address that is taken must not cost a start of the store.
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         format!(
@@ -73,7 +82,8 @@ pub async fn start(mut config: ServeConfig, tasks: &Tasks) -> Result<SocketAddr,
     let inside = LayerOptions::default();
     let link = |routes| Link::guarded(Guarded::new(routes, &inside));
 
-    let history = HistoryService::open(config.history, &tasks.child("history")).await?;
+    let history =
+        HistoryService::open_with(config.history, &tasks.child("history"), wrap).await?;
     let history = link(history.routes());
     let presence = PresenceService::open(config.presence, clock.clone(), tasks).await?;
     let notify = NotifyService::open(config.notify, clock.clone(), tasks).await?;
