@@ -28,7 +28,7 @@ pub const FILLER: &[u8] = b"f";
 const SHARD_EPOCH: u8 = b's';
 
 /// Threads of the engine that write tables and compact them.
-const WORKERS: usize = 2;
+const WORKERS: usize = 1;
 /// Files that the engine keeps open.
 const OPEN_FILES_MAX: usize = 256;
 

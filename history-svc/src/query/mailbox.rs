@@ -22,13 +22,6 @@ use crate::event::{self, Outline};
 use crate::row::Row;
 use crate::store::{ReadError, RowsRead, StoreAnswer, StoreRead};
 
-/// Entries whose events are read at once, while nothing is known of their size.
-const CHUNK_FIRST: usize = 32;
-/// Entries whose events are read at once at most.
-const CHUNK_MAX: usize = 1024;
-/// Events between two wanted ones that are read rather than skipped.
-const GAP_MAX: u64 = 2;
-
 pub struct Mailbox {
     read: RowsRead,
     bytes_max: usize,
@@ -82,7 +75,7 @@ impl Mailbox {
             bytes_max: limits::clamp(query.bytes_max, limits::BYTES_DEFAULT, limits::BYTES_MAX),
             entries: Vec::new(),
             next: 0,
-            chunk: CHUNK_FIRST,
+            chunk: limits::CHUNK_FIRST,
             state: State::Start,
             deliveries: Vec::new(),
             bytes: 0,
@@ -139,7 +132,7 @@ impl Mailbox {
         let mut chunk = Chunk::new(len);
         let mut reads = Vec::new();
         for (log_id, seqs) in &wanted {
-            for (from_seq, to_seq) in spans(seqs) {
+            for (from_seq, to_seq) in limits::spans(seqs) {
                 chunk.rows_of.push(*log_id);
                 reads.push(StoreRead::Rows(whole(*log_id, from_seq, to_seq)));
             }
@@ -215,9 +208,8 @@ impl Mailbox {
             self.deliveries.push(delivery);
         }
         self.next += chunk.len;
-        let average = (self.bytes - bytes_before) / chunk.len.max(1) + 1;
-        self.chunk =
-            ((self.bytes_max - self.bytes.min(self.bytes_max)) / average).clamp(1, CHUNK_MAX);
+        let chunk_bytes = self.bytes - bytes_before;
+        self.chunk = limits::next_chunk(chunk.len, chunk_bytes, self.bytes, self.bytes_max);
         if self.next == self.entries.len() {
             return Ok(self.done());
         }
@@ -332,18 +324,6 @@ impl Chunk {
             None => Ok(bytes.clone()),
         }
     }
-}
-
-/// Ranges that cover the seqs, without long stretches that nobody wants.
-fn spans(seqs: &BTreeSet<u64>) -> Vec<(u64, u64)> {
-    let mut spans: Vec<(u64, u64)> = Vec::new();
-    for &seq in seqs {
-        match spans.last_mut() {
-            Some((_, end)) if seq - *end <= GAP_MAX + 1 => *end = seq,
-            _ => spans.push((seq, seq)),
-        }
-    }
-    spans
 }
 
 /// A read without limits: the span is bounded by the chunk.

@@ -13,6 +13,7 @@ use heddle_proto::internal::{OverlayRow, Table, overlay_row};
 use heddle_proto::v1::{EventOverlay, ReactionState};
 use prost::Message as _;
 
+use super::limits;
 use crate::event::{self, Kind, Outline};
 use crate::store::{CellsRead, ReadError, StoreAnswer, StoreRead};
 
@@ -40,7 +41,7 @@ pub struct Overlays(BTreeMap<u64, Overlay>);
 #[derive(Debug)]
 pub struct OverlayReads {
     log_id: LogId,
-    /// Partition, last clustering key read, end.
+    /// Still to be read.
     open: Vec<CellsRead>,
     rows: BTreeMap<u64, Vec<OverlayRow>>,
 }
@@ -48,24 +49,22 @@ pub struct OverlayReads {
 impl OverlayReads {
     /// Plans the reads for these targets; neighbouring ones share a read.
     pub fn new(log_id: LogId, targets: &BTreeSet<u64>) -> Self {
-        let mut buckets: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        for &seq in targets {
-            let span = buckets.entry(seq / BUCKET_SEQS).or_insert((seq, seq));
-            *span = (span.0.min(seq), span.1.max(seq));
+        let mut open = Vec::new();
+        for (first, last) in limits::spans(targets) {
+            for bucket in first / BUCKET_SEQS..=last / BUCKET_SEQS {
+                open.push(CellsRead {
+                    table: Table::Overlays as u8,
+                    partition: partition(&log_id, bucket),
+                    prefix: Bytes::new(),
+                    after: be64(first),
+                    until: last.checked_add(1).map(be64).unwrap_or_default(),
+                    rows_max: CELLS_MAX,
+                });
+            }
         }
-        let open = buckets
-            .into_iter()
-            .map(|(bucket, (first, last))| CellsRead {
-                table: Table::Overlays as u8,
-                partition: partition(&log_id, bucket),
-                prefix: Bytes::new(),
-                after: be64(first),
-                until: last.checked_add(1).map(be64).unwrap_or_default(),
-                rows_max: CELLS_MAX,
-            });
         Self {
             log_id,
-            open: open.collect(),
+            open,
             rows: BTreeMap::new(),
         }
     }

@@ -21,7 +21,12 @@ pub struct Range {
     /// Whose hidden messages are left out.
     hidden_for: Option<Bytes>,
     state: State,
+    /// Events to be answered, from `next`; before that, those already laid over.
     picked: Vec<(Outline, Bytes)>,
+    next: usize,
+    /// How many of them get their overlays at once.
+    chunk: usize,
+    bytes: usize,
     more: bool,
 }
 
@@ -55,6 +60,9 @@ impl Range {
             hidden_for,
             state,
             picked,
+            next: 0,
+            chunk: limits::CHUNK_FIRST,
+            bytes: 0,
             more: false,
         })
     }
@@ -101,15 +109,10 @@ impl Range {
             return Ok(self.start());
         }
         if self.with_overlays {
-            let targets = self
-                .picked
-                .iter()
-                .filter_map(|(outline, _)| target(outline))
-                .collect();
-            let reads = OverlayReads::new(self.read.log_id, &targets);
-            return self.overlays(reads);
+            return self.next_chunk();
         }
-        self.done(&Overlays::default())
+        self.next = self.picked.len();
+        Ok(self.done())
     }
 
     /// The seq after the last event looked at, in the direction of reading.
@@ -182,24 +185,57 @@ impl Range {
         (self.read.from_seq..=self.read.to_seq).contains(&seq)
     }
 
+    /// Asks for the overlays of some more of the picked events, or answers.
+    fn next_chunk(&mut self) -> Result<Step, ReadError> {
+        if self.next == self.picked.len() {
+            return Ok(self.done());
+        }
+        self.chunk = self.chunk.min(self.picked.len() - self.next);
+        let chunk = &self.picked[self.next..self.next + self.chunk];
+        let targets = chunk
+            .iter()
+            .filter_map(|(outline, _)| target(outline))
+            .collect();
+        self.overlays(OverlayReads::new(self.read.log_id, &targets))
+    }
+
     fn overlays(&mut self, reads: OverlayReads) -> Result<Step, ReadError> {
         if reads.wants_len() == 0 {
-            return self.done(&reads.finish());
+            return self.apply(&reads.finish());
         }
         let wants = reads.wants().collect();
         self.state = State::Overlays(reads);
         Ok(Step::Read(wants))
     }
 
-    fn done(&mut self, overlays: &Overlays) -> Result<Step, ReadError> {
-        let picked = std::mem::take(&mut self.picked);
-        let apply = |(outline, event)| overlays.apply(&event, &outline);
-        let events = picked.into_iter().map(apply).collect::<Result<_, _>>()?;
-        Ok(Step::Done(ReadOutcome {
+    /// Lays overlays over the chunk, up to the bound of bytes: an edit may be much longer than
+    /// what it edits.
+    fn apply(&mut self, overlays: &Overlays) -> Result<Step, ReadError> {
+        let bytes_before = self.bytes;
+        for index in self.next..self.next + self.chunk {
+            let (outline, event) = &self.picked[index];
+            let event = overlays.apply(event, outline)?;
+            if self.bytes + event.len() > self.read.bytes_max && index > 0 {
+                (self.next, self.more) = (index, true);
+                return Ok(self.done());
+            }
+            self.bytes += event.len();
+            self.picked[index].1 = event;
+        }
+        self.next += self.chunk;
+        let chunk_bytes = self.bytes - bytes_before;
+        self.chunk = limits::next_chunk(self.chunk, chunk_bytes, self.bytes, self.read.bytes_max);
+        self.next_chunk()
+    }
+
+    fn done(&mut self) -> Step {
+        let picked = std::mem::take(&mut self.picked).into_iter();
+        let events = picked.take(self.next).map(|(_, event)| event).collect();
+        Step::Done(ReadOutcome {
             events,
             more: self.more,
             ..ReadOutcome::default()
-        }))
+        })
     }
 }
 
