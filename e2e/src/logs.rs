@@ -1,4 +1,4 @@
-//! Logs: everything this process says, at every level, kept for a scenario to look at.
+//! Logs: what this process says, our own crates at every level, kept for a scenario to look at.
 
 use std::{
     io,
@@ -13,13 +13,14 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Listens from now on, at trace level, spans included. One per process: asked again, it is the same.
+    /// Listens from now on, at trace level, spans included; others' crates from INFO on, as `kit` does.
+    /// One per process: asked again, it is the same.
     pub fn listen() -> Self {
         static LOGS: OnceLock<Logs> = OnceLock::new();
         let start = || {
             let logs = Logs::default();
             let subscriber = tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::TRACE)
+                .with_env_filter("info,heddle=trace,audit=trace")
                 .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
                 .with_ansi(false)
                 .with_writer(logs.clone())

@@ -65,7 +65,9 @@ pub async fn call(
     let mut client = Grpc::new(channel);
     client.ready().await.map_err(unready)?;
     let path = PathAndQuery::from_static(method);
-    let answer = client.unary(authorized(message, token), path, Passing).await?;
+    let answer = client
+        .unary(authorized(message, token), path, Passing)
+        .await?;
     Ok(answer.into_inner())
 }
 
@@ -82,7 +84,12 @@ impl Raw {
         let path = PathAndQuery::from_static("/heddle.v1.MessagingService/OpenSession");
         let request = authorized(ReceiverStream::new(frames), token);
         let down = client.streaming(request, path, Passing).await?.into_inner();
-        Ok(Self { up: Some(up), down, request_id: 0, seen: Vec::new() })
+        Ok(Self {
+            up: Some(up),
+            down,
+            request_id: 0,
+            seen: Vec::new(),
+        })
     }
 
     /// Opens a session in the foreground, from the beginning of the mailbox.
@@ -90,7 +97,13 @@ impl Raw {
         let mut raw = Self::open(connect(url).await?, token).await?;
         let resume = Some(v1::Cursor::default());
         let device_id = device_id.to_owned();
-        raw.hello(v1::Hello { device_id, resume, foreground: true, ..Default::default() }).await?;
+        raw.hello(v1::Hello {
+            device_id,
+            resume,
+            foreground: true,
+            ..Default::default()
+        })
+        .await?;
         Ok(raw)
     }
 
@@ -99,7 +112,10 @@ impl Raw {
         self.push(0, Up::Hello(hello)).await;
         loop {
             match self.next().await? {
-                Some(Came { frame: Down::Opened(opened), .. }) => return Ok(opened),
+                Some(Came {
+                    frame: Down::Opened(opened),
+                    ..
+                }) => return Ok(opened),
                 Some(came) => self.seen.push(came),
                 None => return Err(Status::cancelled("the stream ended without an answer")),
             }
@@ -108,7 +124,10 @@ impl Raw {
 
     /// Sends a frame.
     pub async fn push(&self, request_id: u64, frame: Up) {
-        let request = v1::OpenSessionRequest { request_id, frame: Some(frame) };
+        let request = v1::OpenSessionRequest {
+            request_id,
+            frame: Some(frame),
+        };
         self.push_bytes(request.encode_to_vec()).await;
     }
 
@@ -170,7 +189,10 @@ impl Raw {
         let response = v1::OpenSessionResponse::decode(bytes.clone());
         let response = response.map_err(|error| Status::data_loss(error.to_string()))?;
         let unknown = || Status::data_loss("a frame of a kind that the test does not know");
-        Ok(Some(Came { bytes, frame: response.frame.ok_or_else(unknown)? }))
+        Ok(Some(Came {
+            bytes,
+            frame: response.frame.ok_or_else(unknown)?,
+        }))
     }
 
     /// Reads to the end of the stream; what it ended with.

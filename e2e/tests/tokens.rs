@@ -206,7 +206,11 @@ async fn a_service_acts_for_a_user_and_the_audit_knows() -> Result<(), Failure> 
         .client_with(world.signer.token("greeter-bot", claims), "bot")
         .await?;
     let talk = id_of(&bot.create_direct("bob").await?)?;
-    bot.session().open().await?.send(talk, text("welcome")).await?;
+    bot.session()
+        .open()
+        .await?
+        .send(talk, text("welcome"))
+        .await?;
     bob.hears("welcome").await;
     let senders: Vec<_> = bob
         .seen
