@@ -1,0 +1,185 @@
+//! Shapes: the same scenario in one process over local links, and as five processes over sockets
+//! (DESIGN section 3: one code, two shapes).
+
+use heddle_e2e::{Person, World, eventually, keys::Signer, people::id_of, world::Failure};
+use heddle_sdk::Client;
+use serde_json::json;
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+};
+use tokio::process::{Child, Command};
+
+/// The binaries, in the order in which they are started.
+const SERVICES: [&str; 5] = [
+    "history-svc",
+    "notify-svc",
+    "presence-svc",
+    "chat-svc",
+    "gateway",
+];
+
+/// Two people chat, see each other's ticks, and read what was said before they came.
+async fn two_people_chat(url: &str, signer: &Signer) -> Result<(), Failure> {
+    let client = |user: &str| {
+        let token = signer.token(user, json!({}));
+        Client::builder()
+            .address(url)
+            .token(token)
+            .device_id("phone")
+            .build()
+    };
+    let (ann, ben) = (client("ann")?, client("ben")?);
+    let talk = eventually("a first conversation", || async {
+        ann.create_direct("ben").await.ok()
+    })
+    .await;
+    let talk = id_of(&talk)?;
+    let mut ann = Person::open(ann, "ann").await?;
+    let first = ann.say(talk, "are you there?").await?;
+    let mut ben = Person::open(ben, "ben").await?;
+    assert_eq!(ben.hears("are you there?").await, first);
+    let second = ben.say(talk, "I am").await?;
+    assert_eq!((first, second), (2, 3));
+    assert_eq!(ann.hears("I am").await, second);
+    ann.session.mark_read(talk, second).await?;
+    ben.hears_mark("ann", second, second).await;
+    assert_eq!(ben.summary(talk).await?.unread_count, 0);
+    let watched = ann.session.watch_presence(vec!["ben".into()]).await?;
+    assert!(
+        watched.iter().any(|presence| presence.online),
+        "{watched:?}"
+    );
+    let page = ann
+        .client
+        .history(talk, heddle_sdk::Page::Newest, 10)
+        .await?;
+    assert_eq!(page.events.len(), 3);
+    ann.session.close().await;
+    ben.session.close().await;
+    Ok(())
+}
+
+/// Everything in one process, over local links.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_one_process() -> Result<(), Failure> {
+    let world = World::start().await?;
+    two_people_chat(&world.url(), &world.signer).await?;
+    world.stop().await;
+    Ok(())
+}
+
+/// Five processes on loopback, over remote links.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_five_processes() -> Result<(), Failure> {
+    let Some(binaries) = binaries() else {
+        return Ok(());
+    };
+    heddle_kit::tls::install_crypto_provider();
+    let dir = tempfile::tempdir()?;
+    let key = dir.path().join("public.pem");
+    let signer = Signer::create(&key)?;
+    let places = Places::choose()?;
+    let mut processes = Vec::new();
+    for service in SERVICES {
+        let settings = places.settings(service, dir.path(), &key);
+        processes.push(start(&binaries.join(service), &settings)?);
+    }
+    two_people_chat(&format!("http://{}", places.gateway), &signer).await?;
+    for process in &mut processes {
+        assert_eq!(process.try_wait()?, None, "a process ended by itself");
+        process.kill().await?;
+    }
+    Ok(())
+}
+
+/// Where cargo puts the binaries. Without them nothing is proved, which is loud, and in CI a failure.
+fn binaries() -> Option<PathBuf> {
+    let test = std::env::current_exe().expect("the test has a path");
+    let target = test
+        .ancestors()
+        .nth(2)
+        .expect("target/debug/deps/test")
+        .to_owned();
+    let missing: Vec<_> = SERVICES
+        .iter()
+        .filter(|name| !target.join(name).is_file())
+        .collect();
+    if missing.is_empty() {
+        return Some(target);
+    }
+    let text = format!("{missing:?} are not built; run `cargo build --workspace --bins` first");
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci.is_empty()),
+        "{text}"
+    );
+    eprintln!("SKIPPED, NOTHING IS PROVED: {text}");
+    None
+}
+
+/// Where each service listens.
+struct Places {
+    gateway: SocketAddr,
+    chat: SocketAddr,
+    history: SocketAddr,
+    presence: SocketAddr,
+    notify: SocketAddr,
+}
+
+impl Places {
+    /// Ports that are free now.
+    fn choose() -> Result<Self, Failure> {
+        let mut held = Vec::new();
+        let mut free = || -> Result<SocketAddr, Failure> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let address = listener.local_addr()?;
+            // Held until all are chosen, so that no two are the same.
+            held.push(listener);
+            Ok(address)
+        };
+        Ok(Self {
+            gateway: free()?,
+            chat: free()?,
+            history: free()?,
+            presence: free()?,
+            notify: free()?,
+        })
+    }
+
+    fn settings(&self, service: &str, dir: &Path, key: &Path) -> Vec<String> {
+        let text = |field: &str, value: &str| format!("{field}={}", json!(value));
+        let listen = |address: SocketAddr| text("listen", &address.to_string());
+        let url = |address: SocketAddr| format!("http://{address}");
+        let data = dir.join("data").display().to_string();
+        match service {
+            "history-svc" => vec![
+                listen(self.history),
+                text("history.data_dir", &data),
+                "history.disk_free_bytes_min=0".into(),
+            ],
+            "notify-svc" => vec![listen(self.notify)],
+            "presence-svc" => vec![listen(self.presence), text("presence.data_dir", &data)],
+            "chat-svc" => vec![
+                listen(self.chat),
+                text("history_url", &url(self.history)),
+                text("notify_url", &url(self.notify)),
+            ],
+            _ => vec![
+                listen(self.gateway),
+                format!("chat_urls={}", json!([url(self.chat)])),
+                text("history_url", &url(self.history)),
+                text("presence_url", &url(self.presence)),
+                text("gateway.auth.key_file", &key.display().to_string()),
+            ],
+        }
+    }
+}
+
+fn start(binary: &Path, settings: &[String]) -> Result<Child, Failure> {
+    let mut command = Command::new(binary);
+    command.args(["--set", "process.telemetry.log=error"]);
+    for setting in settings {
+        command.arg("--set").arg(setting);
+    }
+    Ok(command.kill_on_drop(true).spawn()?)
+}
