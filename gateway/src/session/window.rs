@@ -14,8 +14,10 @@ use std::collections::VecDeque;
 pub const DELIVERY_OVERHEAD_BYTES: usize = 32;
 /// Entries of one read, so that tiny ones stay within the window too.
 const READ_ENTRIES_MAX: usize = 512;
+/// What an entry has at least on the average: says how many a read may bring.
+const ENTRY_BYTES_TYPICAL: usize = 128;
 /// A session has so much room, as a part of its window, before it reads on.
-const READ_ROOM_PART: usize = 4;
+const READ_ROOM_PART: usize = 2;
 
 /// An event that its recipient's acknowledgement marks as delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +199,7 @@ impl Window {
             return None;
         }
         self.reading = true;
-        let entries_max = (room / DELIVERY_OVERHEAD_BYTES / 2).clamp(1, READ_ENTRIES_MAX);
+        let entries_max = (room / ENTRY_BYTES_TYPICAL).clamp(1, READ_ENTRIES_MAX);
         Some(ReadPlan {
             after_position: self.cursor.position,
             head: self.head.position,
