@@ -82,8 +82,7 @@ pub async fn start_with(
     let inside = LayerOptions::default();
     let link = |routes| Link::guarded(Guarded::new(routes, &inside));
 
-    let history =
-        HistoryService::open_with(config.history, &tasks.child("history"), wrap).await?;
+    let history = HistoryService::open_with(config.history, &tasks.child("history"), wrap).await?;
     let history = link(history.routes());
     let presence = PresenceService::open(config.presence, clock.clone(), tasks).await?;
     let notify = NotifyService::open(config.notify, clock.clone(), tasks).await?;

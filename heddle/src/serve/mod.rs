@@ -11,6 +11,7 @@ use crate::{keys, paths};
 use assemble::ServeConfig;
 use clap::Args;
 use heddle_kit::run::{Context, StartError, block_on};
+use heddle_kit::telemetry::TelemetryOptions;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,6 +20,9 @@ use welcome::Welcome;
 
 /// What the allocator reads before main: no huge pages, which double the memory of an idle session.
 const NO_HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP";
+
+/// What is logged unless settings say otherwise: libraries only when something is wrong.
+const LOG: &str = "info,opentelemetry=warn,fjall=warn,lsm_tree=warn";
 
 /// Everything in one process
 #[derive(Args, Debug, Default)]
@@ -129,6 +133,9 @@ fn configured(args: &ServeArgs) -> Outcome<ServeConfig> {
         config.history.data_dir = paths::default_data_dir();
     }
     let data = config.history.data_dir.clone();
+    if config.process.telemetry.log == TelemetryOptions::default().log {
+        config.process.telemetry.log = LOG.to_owned();
+    }
     if config.gateway.auth.key_file.is_none() {
         std::fs::create_dir_all(&data)?;
         keys::ensure(&data)?;

@@ -43,15 +43,16 @@ impl Welcome<'_> {
             "-plaintext"
         };
         let address = self.reachable();
+        let heddle = program();
         format!(
             "Chat, in two other terminals:\n  \
-             heddle chat --as alice --with bob{options}\n  \
-             heddle chat --as bob --with alice{options}\n\n\
-             Call the API as alice (this token is good for a day; `heddle token --as alice` \
+             {heddle} chat --as alice --with bob{options}\n  \
+             {heddle} chat --as bob --with alice{options}\n\n\
+             Call the API as alice (this token is good for a day; `{heddle} token --as alice` \
              makes more):\n  \
              grpcurl {plaintext} -H \"authorization: Bearer {token}\" \\\n    \
              -d '{{\"kind\": \"CONVERSATION_KIND_DIRECT\", \"user_ids\": [\"bob\"], \
-             \"client_message_id\": \"'$(heddle id --base64)'\"}}' \\\n    \
+             \"client_message_id\": \"'$({heddle} id --base64)'\"}}' \\\n    \
              {address} heddle.v1.ConversationService/CreateConversation\n"
         )
     }
@@ -83,6 +84,17 @@ impl Welcome<'_> {
     fn token(&self) -> Option<String> {
         let minter = self.own_key.then(|| Minter::open(self.data).ok())??;
         minter.mint("alice", TOKEN_TTL_S, Grants::default()).ok()
+    }
+}
+
+/// How this program is called from here: by its name where the shell finds it, else by its path.
+fn program() -> String {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let called = Path::new(&called);
+    let here = std::env::current_dir().unwrap_or_default();
+    match called.strip_prefix(&here).unwrap_or(called) {
+        path if path.components().count() > 1 => path.display().to_string(),
+        _ => "heddle".to_owned(),
     }
 }
 
