@@ -4,7 +4,7 @@
 //! links differ. `heddle serve` and the scenarios of `e2e` start a server with [`start`].
 //!
 //! Invariant: services are started before those that call them, so a drain, which goes the other
-//! way, ends callers first and the store last.
+//! way, ends callers first and the store last; the sockets outlive the gateway.
 
 use heddle_chat::{ChatConfig, ChatService};
 use heddle_gateway::{Gateway, GatewayOptions, Links};
@@ -99,6 +99,9 @@ pub async fn start_with(
         presence: link(presence.routes()),
     };
     let web = heddle_gateway::web_layer(&config.gateway.web);
+    // Born before the gateway, so drained after it: sessions are sent away while they still have
+    // their connections.
+    let sockets = tasks.child("server");
     let gateway = Gateway::new(config.gateway, links, clock, &tasks.child("gateway"))?;
 
     let (routes, health) = Health::add_to(gateway.routes()?).await;
@@ -112,13 +115,7 @@ pub async fn start_with(
     if let Some(tls) = &tls {
         tls.watch(tasks);
     }
-    let address = serve(
-        listener,
-        tls,
-        &config.serve,
-        service,
-        &tasks.child("server"),
-    )?;
+    let address = serve(listener, tls, &config.serve, service, &sockets)?;
     health.serving(&heddle_gateway::SERVICES).await;
     Ok(address)
 }
