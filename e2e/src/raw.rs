@@ -37,7 +37,7 @@ pub struct Raw {
     up: Option<mpsc::Sender<Bytes>>,
     down: Streaming<Bytes>,
     request_id: u64,
-    /// All that came and was no answer to [`Raw::ask`].
+    /// All that came and was not asked for yet.
     pub seen: Vec<Came>,
 }
 
@@ -146,18 +146,30 @@ impl Raw {
         self.answer(self.request_id).await
     }
 
-    /// Waits for the answer to a request.
+    /// Waits for the answer to a request; answers may come in any order.
     pub async fn answer(&mut self, request_id: u64) -> Result<Outcome, Error> {
-        loop {
-            let came = self.next().await?.ok_or_else(Error::disconnected)?;
-            match came.frame {
-                Down::Result(result) if result.request_id == request_id => match result.outcome {
-                    Some(Outcome::Error(error)) => return Err(error.into()),
-                    Some(outcome) => return Ok(outcome),
-                    None => panic!("the result {request_id} says nothing"),
-                },
-                _ => self.seen.push(came),
-            }
+        let ours =
+            |came: &Came| matches!(&came.frame, Down::Result(it) if it.request_id == request_id);
+        let came = match self.seen.iter().position(ours) {
+            Some(index) => self.seen.remove(index),
+            None => loop {
+                let came = self.next().await?.ok_or_else(Error::disconnected)?;
+                if ours(&came) {
+                    break came;
+                }
+                self.seen.push(came);
+            },
+        };
+        match came.frame {
+            Down::Result(v1::Result {
+                outcome: Some(Outcome::Error(error)),
+                ..
+            }) => Err(error.into()),
+            Down::Result(v1::Result {
+                outcome: Some(outcome),
+                ..
+            }) => Ok(outcome),
+            other => panic!("the answer to {request_id} says nothing: {other:?}"),
         }
     }
 

@@ -2,6 +2,7 @@
 //! section 3: accept loop and rate limits).
 
 use heddle_e2e::{Raw, World, eventually, raw, wait::PATIENCE, world::Failure};
+use heddle_kit::accept::AcceptOptions;
 use heddle_sdk::{Error, Reason, v1};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -63,14 +64,10 @@ async fn silent_and_babbling_peers_are_gone_soon() -> Result<(), Failure> {
     Ok(())
 }
 
-/// More connections than one address may have are closed at once; those that stand are served on, and
-/// a place that becomes free is taken.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_of_an_address_are_capped() -> Result<(), Failure> {
-    let two = |config: &mut heddle::serve::assemble::ServeConfig| {
-        config.serve.accept.connections_per_address_max = 2;
-    };
-    let world = World::start_with(two).await?;
+/// Two may connect: the third is closed at once, those that stand are served on, and a place that
+/// becomes free is taken.
+async fn holds_two(cap: impl FnOnce(&mut AcceptOptions)) -> Result<(), Failure> {
+    let world = World::start_with(|config| cap(&mut config.serve.accept)).await?;
     let token = world.signer.token("alice", json!({}));
     let mut one = Raw::session(&world.url(), &token, "one").await?;
     let two = Raw::session(&world.url(), &token, "two").await?;
@@ -86,6 +83,18 @@ async fn connections_of_an_address_are_capped() -> Result<(), Failure> {
     .await;
     world.stop().await;
     Ok(())
+}
+
+/// One address may have so many connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_an_address_are_capped() -> Result<(), Failure> {
+    holds_two(|accept| accept.connections_per_address_max = 2).await
+}
+
+/// All together may have so many connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_in_all_are_capped() -> Result<(), Failure> {
+    holds_two(|accept| accept.connections_max = 2).await
 }
 
 /// Peers in their handshake are capped too, and do not count for ever.
