@@ -146,6 +146,7 @@ pub fn hide(at: At, mailbox: LogId, request: v1::HideMessagesRequest) -> Result<
     let hide = HideCommand {
         conversation_id: request.conversation_id,
         seqs: request.seqs,
+        ..Default::default()
     };
     Ok(Ask {
         log: mailbox,

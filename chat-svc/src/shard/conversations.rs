@@ -283,6 +283,7 @@ impl Shard {
             Purpose::Mailbox(user, _) => self.drop_loading_mailbox(&user),
             Purpose::Fact(fact) => vec![Waiting::Command(fact.waiting.0, fact.waiting.1)],
             Purpose::Ids(ids) => vec![Waiting::Command(ids.waiting.0, ids.waiting.1)],
+            Purpose::Hide(hide) => vec![Waiting::Command(hide.waiting.0, hide.waiting.1)],
             Purpose::Hole(_, piece) => vec![Waiting::Piece(piece)],
             Purpose::Recover(recover) => {
                 self.recovering.insert(recover.log, recover.next_seq);

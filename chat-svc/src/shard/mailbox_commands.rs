@@ -4,6 +4,7 @@ use super::{
     Shard,
     batch::Outcome,
     edges::Edge,
+    hide,
     mailboxes::{MailboxSlot, Waiting},
     overloaded, read_only,
 };
@@ -31,6 +32,9 @@ const SHARES_MAX: usize = 1_000;
 impl Shard {
     pub(super) fn mailbox_command(&mut self, edge: &Arc<Edge>, command: Box<Command>) {
         match self.mailboxes.get_mut(command.user_id.as_str()) {
+            Some(MailboxSlot::Ready(_)) if hide::is_unchecked(&command) => {
+                self.check_hide(edge, command);
+            }
             Some(MailboxSlot::Ready(_)) => self.serve_mailbox(edge, *command),
             Some(MailboxSlot::Loading(loading)) => {
                 if loading.waiting.len() >= self.around.config.waiting_max {
@@ -100,7 +104,9 @@ impl Shard {
             return Err(super::owner_changing());
         };
         let mailbox = &mut live.mailbox;
-        if mailbox.user.is_none() {
+        // While the store takes no writes a session opens all the same: its rows are written later.
+        let writes = now_ms >= self.read_only_until_ms;
+        if mailbox.user.is_none() && writes {
             let row = UserRow {
                 create_time_ms: now_ms,
                 update_time_ms: now_ms,
@@ -125,8 +131,10 @@ impl Shard {
             });
             device.row.last_seen_time_ms = now_ms;
             device.row.app_version.clone_from(&attach.app_version);
-            self.batch
-                .cells([cells::device(user, &device_id, &device.row)]);
+            if writes {
+                let row = cells::device(user, &device_id, &device.row);
+                self.batch.cells([row]);
+            }
         }
         Ok(Outcome::Attach(user.clone(), Box::new((device_id, attach))))
     }
@@ -191,7 +199,11 @@ impl Shard {
         let HideCommand {
             conversation_id,
             seqs,
+            ..
         } = hide;
+        if seqs.is_empty() {
+            return Ok(Answer::Done(Default::default()));
+        }
         self.batch.cells(
             seqs.iter()
                 .map(|seq| cells::hidden(&mailbox, &conversation_id, *seq)),

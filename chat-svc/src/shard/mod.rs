@@ -13,6 +13,7 @@ mod conversations;
 pub mod edges;
 mod effects;
 mod fan_out;
+mod hide;
 pub mod input;
 mod load;
 mod mailbox_commands;

@@ -6,6 +6,7 @@ use super::{
     Shard,
     batch::Piece,
     edges::Edge,
+    hide::HideRead,
     load::{ConversationPart, MailboxPart},
     recover::Recover,
 };
@@ -39,6 +40,8 @@ pub(super) enum Purpose {
     Fact(Box<FactRead>),
     /// Ids of old events, for a command.
     Ids(Box<IdsRead>),
+    /// What stands at the seqs that a user deletes for oneself.
+    Hide(Box<HideRead>),
     /// Events of a conversation that a mailbox misses.
     Hole(Arc<str>, Piece),
     /// Events of a log with open work.
@@ -136,6 +139,7 @@ impl Shard {
             Purpose::Mailbox(user, part) => self.mailbox_part(user, part, outcome),
             Purpose::Fact(fact) => self.fact_read(*fact, outcome),
             Purpose::Ids(ids) => self.ids_read(*ids, outcome),
+            Purpose::Hide(hide) => self.hide_read(*hide, &outcome.events),
             Purpose::Hole(user, piece) => self.hole_read(&user, piece, &outcome.events),
             Purpose::Recover(recover) => self.recover_read(recover, outcome),
         }
