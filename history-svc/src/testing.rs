@@ -17,6 +17,8 @@ use crate::store::{EventStore, ReadResult, StoreError, StoreRead, outcome};
 /// Frames of commits that a store which answers too early keeps to itself.
 const UNSYNCED_LEN_MAX: usize = 64;
 
+const KILLED: &str = "the store was killed by a test";
+
 /// The faults to plant. Shared with the store; may change while it works.
 #[derive(Debug, Default)]
 pub struct Faults {
@@ -59,10 +61,13 @@ impl Faults {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a commit is not passed on, if so.
-    fn refusal(&self) -> Option<(CommitStatus, &'static str)> {
+    /// Why commits are not passed on, if so. Those that write nothing need no sync.
+    fn refusal(&self, writes: bool) -> Option<(CommitStatus, &'static str)> {
         if self.killed.load(Ordering::SeqCst) {
-            return Some((CommitStatus::Unknown, "the store was killed by a test"));
+            return Some((CommitStatus::Unknown, KILLED));
+        }
+        if !writes {
+            return None;
         }
         if self.read_only.load(Ordering::SeqCst) {
             return Some((
@@ -80,6 +85,10 @@ impl Faults {
         }
         None
     }
+}
+
+fn writes(commit: &Commit) -> bool {
+    !(commit.batches.is_empty() && commit.cells.is_empty() && commit.blanks.is_empty())
 }
 
 /// A store with faults.
@@ -118,14 +127,14 @@ impl FaultyStore {
 
 impl EventStore for FaultyStore {
     fn take_shards(&self, shards: Vec<u32>) -> BoxFuture<'static, Result<Vec<u64>, StoreError>> {
-        if let Some((_, text)) = self.faults.refusal() {
-            return ready(Err(StoreError::Refused(text.to_owned()))).boxed();
+        if self.faults.killed.load(Ordering::SeqCst) {
+            return ready(Err(StoreError::Refused(KILLED.to_owned()))).boxed();
         }
         self.inner.take_shards(shards)
     }
 
     fn commit(&self, commits: Vec<Commit>) -> BoxFuture<'static, Vec<CommitOutcome>> {
-        if let Some((status, text)) = self.faults.refusal() {
+        if let Some((status, text)) = self.faults.refusal(commits.iter().any(writes)) {
             let refuse = |commit: Commit| outcome(commit.id, status, text);
             return ready(commits.into_iter().map(refuse).collect()).boxed();
         }

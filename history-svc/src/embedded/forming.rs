@@ -36,7 +36,7 @@ pub enum Place {
     Cells,
 }
 
-/// A record to be written; offsets into the shared buffer.
+/// A record to be written; offsets into the buffer of its keyspace.
 #[derive(Debug)]
 pub struct Record {
     pub place: Place,
@@ -62,13 +62,21 @@ pub struct Refusal {
 /// The records so far.
 #[derive(Debug, Default)]
 pub struct Forming {
-    pub buffer: BytesMut,
+    /// Keys and values of rows, and of cells. Two buffers, since the engine keeps records as slices
+    /// of them in memory, and one small cell must not keep a batch of rows alive.
+    pub logs: BytesMut,
+    pub cells: BytesMut,
     pub records: Vec<Record>,
     /// An erased body is among them: old files must be rewritten some day.
     pub blanked: bool,
 }
 
 impl Forming {
+    /// Bytes to be written.
+    pub fn bytes(&self) -> usize {
+        self.logs.len() + self.cells.len()
+    }
+
     /// Takes a commit in whole, or not at all.
     pub fn add(
         &mut self,
@@ -76,12 +84,13 @@ impl Forming {
         ledger: &mut Ledger,
         engine: &Engine,
     ) -> Result<(), Refusal> {
-        let (records, bytes) = (self.records.len(), self.buffer.len());
+        let (records, logs, cells) = (self.records.len(), self.logs.len(), self.cells.len());
         let mut undo = Vec::new();
         let added = self.try_add(commit, ledger, engine, &mut undo);
         if added.is_err() {
             self.records.truncate(records);
-            self.buffer.truncate(bytes);
+            self.logs.truncate(logs);
+            self.cells.truncate(cells);
             for (log_id, head) in undo.into_iter().rev() {
                 ledger.heads.set(log_id, head);
             }
@@ -130,12 +139,12 @@ impl Forming {
     }
 
     fn push_row(&mut self, key: &[u8], header: RowHeader, events: &[Bytes]) {
-        self.buffer.reserve(key.len() + row::encoded_len(events));
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(key);
-        let split = self.buffer.len();
-        row::encode_into(&mut self.buffer, key, header, events);
-        let value = Some(split..self.buffer.len());
+        self.logs.reserve(key.len() + row::encoded_len(events));
+        let start = self.logs.len();
+        self.logs.extend_from_slice(key);
+        let split = self.logs.len();
+        row::encode_into(&mut self.logs, key, header, events);
+        let value = Some(split..self.logs.len());
         self.records.push(Record {
             place: Place::Logs,
             key: start..split,
@@ -166,13 +175,13 @@ impl Forming {
     /// Adds a cell, the store's own ones too.
     pub fn push_cell(&mut self, key: CellKey<'_>, value: Option<&[u8]>) {
         let value_len = value.map_or(0, cell::value_len);
-        self.buffer.reserve(key.encoded_len() + value_len);
-        let start = self.buffer.len();
-        key.encode_into(&mut self.buffer);
-        let split = self.buffer.len();
+        self.cells.reserve(key.encoded_len() + value_len);
+        let start = self.cells.len();
+        key.encode_into(&mut self.cells);
+        let split = self.cells.len();
         let value = value.map(|value| {
-            cell::encode_value(&mut self.buffer, start, value);
-            split..self.buffer.len()
+            cell::encode_value(&mut self.cells, start, value);
+            split..self.cells.len()
         });
         self.records.push(Record {
             place: Place::Cells,
@@ -223,16 +232,16 @@ impl Forming {
     /// so nothing is kept to find it faster.
     fn formed_row(&self, log_id: &LogId, seq: u64) -> Option<Row> {
         self.records.iter().rev().find_map(|record| {
-            let key = &self.buffer[record.key.clone()];
             let value = record
                 .value
                 .clone()
                 .filter(|_| record.place == Place::Logs)?;
+            let key = &self.logs[record.key.clone()];
             let (found, first_seq) = row::parse_key(key).ok()?;
             if found != *log_id || first_seq > seq {
                 return None;
             }
-            let value = Bytes::copy_from_slice(&self.buffer[value]);
+            let value = Bytes::copy_from_slice(&self.logs[value]);
             row::decode(key, &value)
                 .ok()
                 .filter(|row| row.index(seq).is_some())

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use fjall::{OwnedWriteBatch, PersistMode};
 use heddle_proto::internal::{Commit, CommitOutcome, CommitStatus};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -53,6 +54,8 @@ pub struct Writer {
     status: Arc<Status>,
     ledger: Ledger,
     epoch_count: u64,
+    /// Shards raised while nothing could be written: their epochs go with the next write.
+    epochs_unsaved: Vec<u32>,
     commit_count: u64,
     sync_bytes_max: usize,
     disk_free_bytes_min: u64,
@@ -78,6 +81,7 @@ impl Writer {
         let epochs = engine.shard_epochs()?.into_iter().collect();
         Ok(Self {
             epoch_count: engine.own_number(EPOCH_COUNT)?,
+            epochs_unsaved: Vec::new(),
             commit_count: engine.own_number(COMMIT_COUNT)?,
             ledger: Ledger {
                 epochs,
@@ -130,7 +134,7 @@ impl Writer {
         let mut replies = vec![(reply, self.form(&commits, &mut forming, refused.as_deref()))];
         drop(permit);
         let mut left = None;
-        while forming.buffer.len() < self.sync_bytes_max {
+        while forming.bytes() < self.sync_bytes_max {
             match queue.try_recv() {
                 Ok(Job::Commit(commits, reply, _permit)) => {
                     let outcomes = self.form(&commits, &mut forming, refused.as_deref());
@@ -176,22 +180,31 @@ impl Writer {
         commits.iter().map(form).collect()
     }
 
+    /// Raises the epoch of shards. While nothing can be written they are raised in memory, since
+    /// reads need an owner too; no write goes without them, so no other start ever gets the same.
     fn take(&mut self, shards: &[u32]) -> Result<Vec<u64>, StoreError> {
-        if let Some(reason) = self.refusing() {
-            return Err(StoreError::Refused(reason));
-        }
-        let epoch = self.epoch_count + 1;
-        let mut forming = Forming::default();
-        push_own(&mut forming, EPOCH_COUNT, epoch);
+        self.epoch_count += 1;
         for &shard in shards {
-            push_own(&mut forming, &shard_epoch_clustering(shard), epoch);
+            self.ledger.epochs.insert(shard, self.epoch_count);
         }
-        self.write(forming).map_err(StoreError::Unknown)?;
-        self.epoch_count = epoch;
-        for &shard in shards {
-            self.ledger.epochs.insert(shard, epoch);
+        self.epochs_unsaved.extend(shards);
+        if self.refusing().is_none() {
+            let mut forming = Forming::default();
+            self.push_epochs(&mut forming);
+            self.write(forming).map_err(StoreError::Unknown)?;
         }
-        Ok(vec![epoch; shards.len()])
+        Ok(vec![self.epoch_count; shards.len()])
+    }
+
+    fn push_epochs(&mut self, forming: &mut Forming) {
+        if self.epochs_unsaved.is_empty() {
+            return;
+        }
+        push_own(forming, EPOCH_COUNT, self.epoch_count);
+        for shard in std::mem::take(&mut self.epochs_unsaved) {
+            let epoch = self.ledger.epochs.get(&shard).copied().unwrap_or_default();
+            push_own(forming, &shard_epoch_clustering(shard), epoch);
+        }
     }
 
     /// Writes and syncs; after an error the store is read-only.
@@ -199,6 +212,7 @@ impl Writer {
         if forming.records.is_empty() {
             return Ok(());
         }
+        self.push_epochs(&mut forming);
         let (blanked, now_ms) = (forming.blanked, now_ms());
         if blanked && self.status.note_erasure(now_ms) {
             push_own(&mut forming, ERASED_SINCE, now_ms);
@@ -227,13 +241,15 @@ impl Writer {
         {
             return Err(fjall::Error::Poisoned);
         }
-        let bytes = forming.buffer.freeze();
+        // Copied to their exact length: the engine's memory keeps what it gets.
+        let logs = Bytes::copy_from_slice(&forming.logs);
+        let cells = Bytes::copy_from_slice(&forming.cells);
         let batch = OwnedWriteBatch::with_capacity(self.engine.db.clone(), forming.records.len());
         let mut batch = batch.durability(Some(PersistMode::SyncData));
         for record in forming.records {
-            let keyspace = match record.place {
-                Place::Logs => &self.engine.logs,
-                Place::Cells => &self.engine.cells,
+            let (keyspace, bytes) = match record.place {
+                Place::Logs => (&self.engine.logs, &logs),
+                Place::Cells => (&self.engine.cells, &cells),
             };
             let key = bytes.slice(record.key);
             match record.value {
