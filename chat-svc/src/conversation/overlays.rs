@@ -44,6 +44,18 @@ impl Conversation {
             edit_seqs: Vec::new(),
         };
         consequences.cells.push(cells::overlay(&self.id, &row));
+        if !fact.edit_seqs.is_empty() {
+            // The row of the edit holds a body too: this one, with none, takes its place.
+            let edit_seqs = fact.edit_seqs.clone();
+            let row = OverlayRow {
+                target_seq,
+                seq,
+                time_ms,
+                kind: None,
+                edit_seqs,
+            };
+            consequences.cells.push(cells::overlay(&self.id, &row));
+        }
         let gone = fact.edit_seqs.iter().copied().chain([target_seq]);
         consequences.blanks.extend(gone.map(|seq| Blank {
             log_id: self.id.to_bytes(),
