@@ -1,7 +1,7 @@
 //! People: a user's device with an open session, and what it has seen.
 
 use crate::{wait::PATIENCE, world::Failure};
-use heddle_sdk::{Client, ConversationId, Session, Update, text, v1};
+use heddle_sdk::{Client, ConversationId, Page, Session, Update, text, v1};
 use tokio::time::{Instant, timeout_at};
 
 /// A device in use.
@@ -116,6 +116,53 @@ impl Person {
             .into_iter()
             .find(same)
             .ok_or("the conversation is not in the list")?)
+    }
+}
+
+impl Person {
+    /// A whole conversation as history tells it, in small pages, from either end.
+    pub async fn pages(
+        &self,
+        of: ConversationId,
+        forward: bool,
+    ) -> Result<Vec<v1::Event>, Failure> {
+        let mut events: Vec<v1::Event> = Vec::new();
+        loop {
+            let page = match (forward, events.first(), events.last()) {
+                (true, _, last) => Page::After(last.map_or(0, |event| event.seq)),
+                (false, None, _) => Page::Newest,
+                (false, Some(first), _) => Page::Before(first.seq),
+            };
+            let page = self.client.history(of, page, 3).await?;
+            let more = if forward {
+                page.more_after
+            } else {
+                page.more_before
+            };
+            let at = if forward { events.len() } else { 0 };
+            events.splice(at..at, page.events);
+            if !more {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Every event that ListEvents tells from the beginning of the mailbox.
+    pub async fn listed(&self) -> Result<Vec<v1::Event>, Failure> {
+        let mut after = Some(v1::Cursor::default());
+        let mut events = Vec::new();
+        loop {
+            let page = self.client.events(after, 4).await?;
+            for delivery in page.deliveries {
+                if let Some(v1::open_session_response::Frame::Event(it)) = delivery.frame {
+                    events.extend(it.event);
+                }
+            }
+            if !page.more {
+                return Ok(events);
+            }
+            after = page.next;
+        }
     }
 }
 
