@@ -8,6 +8,7 @@ mod check;
 mod command;
 mod docs;
 mod errors;
+mod lab;
 mod proto;
 mod repo;
 mod suite;
@@ -59,6 +60,25 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run Heddle and the bare relays in turns and write docs/performance.md.
+    Bench {
+        /// Short loads: shows that it works, measures little.
+        #[arg(long)]
+        quick: bool,
+        /// Only the result, as one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Break a server on purpose under load and check what everybody got.
+    Faults {
+        /// Which suite and how, such as `kill --shape one --cycles 100 --seed 1 --json`.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            required = true
+        )]
+        suite: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -88,6 +108,8 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Proto { release: true } => said(proto::release(&repo)),
         Task::Errors { check: false } => said(errors::write(&repo)),
         Task::Errors { check: true } => said(errors::check(&repo)),
+        Task::Bench { quick, json } => lab::bench(&repo, quick, json),
+        Task::Faults { suite } => lab::faults(&repo, &suite),
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 use heddle_proto::v1::{self, event, state_change};
 use heddle_sdk::{Client, ConversationId, MessageId, Outgoing, SendOutcome, Session, Update};
 use tokio::sync::{mpsc, watch};
+use tonic::Code;
 
 use super::ledger::{Ledger, ROOMS};
 use super::line::fingerprint;
@@ -250,7 +251,7 @@ impl Device {
                     self.ledger
                         .problem("reset", || format!("{}: to {head:?}", self.name));
                 }
-                Update::Closed(error) => {
+                Update::Closed(error) if error.code != Code::Unavailable => {
                     self.ledger
                         .problem("session", || format!("{}: {error}", self.name));
                 }
@@ -333,6 +334,10 @@ impl Device {
             .pending
             .iter()
             .position(|p| p.outgoing.client_message_id == id);
+        if is_over(&outcome.result) {
+            // Not refused: the session ended, and the next one sends it again.
+            return;
+        }
         let Some(pending) = place.and_then(|place| self.pending.remove(place)) else {
             self.ledger.problem("unexpected", || {
                 format!("{}: an answer to no send", self.name)
@@ -351,4 +356,12 @@ impl Device {
     fn room(&self, id: &[u8]) -> Option<usize> {
         self.rooms.iter().position(|room| room.as_bytes() == id)
     }
+}
+
+/// Whether a send failed only because its session was over.
+pub fn is_over(result: &Result<heddle_sdk::Sent, heddle_sdk::Error>) -> bool {
+    let over = [Code::Unavailable, Code::Cancelled];
+    result
+        .as_ref()
+        .is_err_and(|error| over.contains(&error.code))
 }

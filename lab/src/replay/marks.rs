@@ -22,7 +22,7 @@ impl Judge<'_> {
     }
 
     /// Each device in the room with each member whose marks it knows wrongly.
-    fn wrong_marks(&self, room: usize) -> impl Iterator<Item = (&str, &str, Option<(u64, u64)>)> {
+    fn wrong_marks(&self, room: usize) -> impl Iterator<Item = (&str, &str, (u64, u64))> {
         let members = &self.cast.beside[room];
         let seats = self
             .cast
@@ -32,17 +32,18 @@ impl Judge<'_> {
         seats.flat_map(move |seat| {
             let wrong = members.iter().filter_map(move |&user| {
                 let id = self.cast.ids[user].as_str();
-                let known = notes(&seat.notes)
+                let told = notes(&seat.notes)
                     .marks
                     .get(&(room, id.to_owned()))
                     .copied();
+                // One's own message moves one's own mark, and the others see that from the event.
+                let own = self.logs[room].last_message_of(id);
+                let (delivered, read) = told.unwrap_or_default();
+                let known = (delivered.max(own), read.max(own));
                 // One's own delivered mark is nobody's news to oneself.
-                let is_right = match known {
-                    Some(known) if user == seat.user => {
-                        known.1 == self.read[room].get(&user).copied().unwrap_or(0)
-                    }
-                    Some(known) => self.mark_is_right(room, user, known),
-                    None => false,
+                let is_right = match user == seat.user {
+                    true => known.1 == self.read[room].get(&user).copied().unwrap_or(0),
+                    false => self.mark_is_right(room, user, known),
                 };
                 (!is_right).then_some((seat.name.as_str(), id, known))
             });

@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
+use tonic::Code;
 
 use super::{Shared, acts, observe};
 use crate::checker::{Kind, Mark, Outcome};
@@ -272,6 +273,15 @@ impl Actor {
 
     fn sent(&mut self, sent: SendOutcome) {
         let id = sent.client_message_id;
+        let over = [Code::Unavailable, Code::Cancelled];
+        if sent
+            .result
+            .as_ref()
+            .is_err_and(|error| over.contains(&error.code))
+        {
+            // The session is over; the next one sends it again.
+            return;
+        }
         let place = self
             .pending
             .iter()

@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::docs;
+use crate::lab;
 use crate::proto;
 use crate::repo::Repo;
 use crate::suite::tally::Tally;
@@ -82,7 +83,12 @@ pub const STEPS: &[Step] = &[
         needs: Some("build"),
         run: e2e,
     },
-    // Last: ten cycles of `faults kill`, which need "build".
+    Step {
+        name: "faults",
+        about: "ten kills under load, checked",
+        needs: Some("build"),
+        run: faults,
+    },
 ];
 
 fn fmt(_: &Repo, _: &mut Tally) -> Outcome {
@@ -151,6 +157,11 @@ fn e2e(repo: &Repo, tally: &mut Tally) -> Outcome {
     let ran = cargo_test(repo, &["--package", "heddle-e2e"], tally)?;
     grpcurl?;
     Ok(ran)
+}
+
+fn faults(repo: &Repo, _: &mut Tally) -> Outcome {
+    lab::kill_cycles(repo, 10)?;
+    Ok("10 cycles".to_owned())
 }
 
 /// Runs tests to the end, however many fail, and counts them.

@@ -1,0 +1,75 @@
+//! What measures and breaks the product: `cargo xtask bench` and `cargo xtask faults`.
+//!
+//! Builds the `heddle` and `heddle-lab` programs and lets the latter do it, since xtask itself
+//! depends on nothing of Heddle. Invariant: both programs are of one build.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::check::Failure;
+use crate::command;
+use crate::repo::Repo;
+use crate::tools;
+
+/// The page that a bench writes.
+const PAGE: &str = "docs/performance.md";
+
+/// Runs Heddle and the bare relays in turns; always a release build.
+pub fn bench(repo: &Repo, quick: bool, json: bool) -> Result<bool, Failure> {
+    let mut lab = built(repo, true)?;
+    lab.args(["compare", "--page", PAGE]);
+    flag(&mut lab, quick, "--quick");
+    flag(&mut lab, json, "--json");
+    held(&mut lab)
+}
+
+/// Runs a fault suite, with its own arguments: `kill --shape one --cycles 10 --seed 1 --json`.
+pub fn faults(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
+    let mut lab = built(repo, program(repo, true, "heddle").exists())?;
+    held(lab.args(arguments))
+}
+
+/// The cycles that every run of the test command makes, with what `build` has built.
+pub fn kill_cycles(repo: &Repo, cycles: u32) -> Result<(), Failure> {
+    let mut lab = Command::new(program(repo, false, "heddle-lab"));
+    let cycles = cycles.to_string();
+    command::run(
+        lab.current_dir(repo.root())
+            .args(["kill", "--cycles", &cycles]),
+    )
+}
+
+fn built(repo: &Repo, release: bool) -> Result<Command, Failure> {
+    let mut cargo = tools::cargo();
+    cargo.args([
+        "build",
+        "-p",
+        "heddle",
+        "-p",
+        "heddle-lab",
+        "--bins",
+        "--quiet",
+    ]);
+    flag(&mut cargo, release, "--release");
+    command::run(&mut cargo)?;
+    let mut lab = Command::new(program(repo, release, "heddle-lab"));
+    lab.current_dir(repo.root());
+    Ok(lab)
+}
+
+fn flag(command: &mut Command, given: bool, flag: &str) {
+    if given {
+        command.arg(flag);
+    }
+}
+
+fn held(command: &mut Command) -> Result<bool, Failure> {
+    command::run(command).map(|()| true)
+}
+
+fn program(repo: &Repo, release: bool, name: &str) -> PathBuf {
+    let profile = if release { "release" } else { "debug" };
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| repo.root().join("target"));
+    target.join(profile).join(name)
+}
