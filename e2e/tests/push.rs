@@ -29,7 +29,7 @@ fn pushes(world: &World) -> Vec<Push> {
     let lines = std::fs::read_to_string(world.pushes()).unwrap_or_default();
     lines
         .lines()
-        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
 }
 

@@ -72,7 +72,7 @@ async fn in_one_process() -> Result<(), Failure> {
 /// Five processes on loopback, over remote links.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_five_processes() -> Result<(), Failure> {
-    let Some(binaries) = binaries() else {
+    let Some(binaries) = binaries()? else {
         return Ok(());
     };
     heddle_kit::tls::install_crypto_provider();
@@ -94,24 +94,23 @@ async fn as_five_processes() -> Result<(), Failure> {
 }
 
 /// Where cargo puts the binaries. Without them nothing is proved, which is loud, and in CI a failure.
-fn binaries() -> Option<PathBuf> {
-    let test = std::env::current_exe().expect("the test has a path");
+fn binaries() -> Result<Option<PathBuf>, Failure> {
+    let test = std::env::current_exe()?;
     let target = test
         .ancestors()
         .nth(2)
-        .expect("target/debug/deps/test")
-        .to_owned();
+        .ok_or("the test is not in target/debug/deps")?;
     let absent: Vec<_> = SERVICES
         .iter()
         .filter(|name| !target.join(name).is_file())
         .collect();
     if absent.is_empty() {
-        return Some(target);
+        return Ok(Some(target.to_owned()));
     }
     missing::loudly(&format!(
         "{absent:?} are not built; run `cargo build --workspace --bins` first"
     ));
-    None
+    Ok(None)
 }
 
 /// Where each service listens.

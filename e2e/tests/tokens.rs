@@ -27,14 +27,18 @@ async fn sent_away(session: &mut Raw) -> GoAwayReason {
         _ => None,
     });
     let reason = away.await;
-    session.ended().await.expect("the stream ends in peace");
+    assert_eq!(session.ended().await, Ok(()), "the stream ends in peace");
     reason
 }
 
 /// Why a session with this token is not opened.
 async fn refused(world: &World, token: &str, device_id: &str) -> Option<Error> {
-    let channel = raw::connect(&world.url()).await.expect("a connection");
-    let mut session = Raw::open(channel, token).await.expect("a stream");
+    let Ok(channel) = raw::connect(&world.url()).await else {
+        panic!("no connection")
+    };
+    let Ok(mut session) = Raw::open(channel, token).await else {
+        panic!("no stream")
+    };
     let device_id = device_id.to_owned();
     let hello = v1::Hello {
         device_id,
