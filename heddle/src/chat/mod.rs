@@ -11,6 +11,7 @@ mod perform;
 mod room;
 mod terminal;
 
+use crate::commands::show;
 use crate::connect::{ConnectArgs, Connected, conversation_id, known_id};
 use crate::failure::Outcome;
 use clap::Args;
@@ -30,6 +31,8 @@ use tokio::time::Instant;
 const ENTRY_LEN: i32 = 20;
 /// Others are told of typing at most this often, and each of them is shown at most this often.
 const TYPING_INTERVAL: Duration = Duration::from_secs(4);
+/// People whose presence is watched: what the server takes.
+const WATCHED_MAX: usize = 500;
 /// How long an end waits for lines that are not answered; they are kept and sent the next time.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same when lines are piped in, where nobody waits.
@@ -64,6 +67,8 @@ struct Chat {
     terminal: Terminal,
     memory: Memory,
     here: Option<ConversationId>,
+    /// What it is called, while the view does not know it yet.
+    here_name: String,
     /// The newest seq shown of each conversation.
     shown: HashMap<ConversationId, u64>,
     /// Own messages that are on the screen since they were typed.
@@ -108,6 +113,7 @@ pub async fn run(args: ChatArgs) -> Outcome {
         client,
         terminal: Terminal::open()?,
         here: here.or_else(|| room::listed(&view).first().map(|one| one.id)),
+        here_name: String::new(),
         view,
         memory,
         shown: HashMap::new(),
@@ -197,31 +203,35 @@ impl Chat {
 
     async fn ask(&self) {
         let prompt = match self.here.and_then(|here| self.view.conversation(here)) {
-            Some(here) => format!("{}> ", room::name(here, self.view.user_id())),
-            None => "> ".to_owned(),
+            Some(here) if here.last_seq > 0 => {
+                format!("{}> ", room::name(here, self.view.user_id()))
+            }
+            _ => format!("{}> ", self.here_name),
         };
         self.terminal.prompt(prompt).await;
     }
 
     /// Opens a conversation: what was said last, who is there.
     async fn enter(&mut self, here: ConversationId) -> Outcome {
-        self.here = Some(here);
         let details = self.client.conversation(here).await?;
+        self.here = Some(here);
         let page = self.client.history(here, Page::Newest, ENTRY_LEN).await?;
         self.view.add_history(&page.events);
-        let kind = details.conversation.unwrap_or_default();
-        self.note(match kind.title.as_str() {
-            "" => format!("conversation {here}"),
-            title => format!("{} ({here})", crate::commands::show::plain(title)),
-        })
-        .await;
+        let title = details.conversation.unwrap_or_default().title;
+        let members = details.members.into_iter().map(|member| member.user_id);
+        let others: Vec<_> = members.filter(|one| one != self.view.user_id()).collect();
+        let name = if title.is_empty() {
+            others.join(", ")
+        } else {
+            title
+        };
+        self.here_name = show::plain(&name);
+        self.note(format!("{} ({here})", self.here_name)).await;
         self.show_page(here, &page).await;
-        let people: Vec<_> = details
-            .members
-            .into_iter()
-            .map(|member| member.user_id)
-            .collect();
-        self.watch(people).await;
+        if let Some(known) = self.view.conversation(here) {
+            self.ticks.forget(known, self.view.user_id());
+        }
+        self.watch(others).await;
         Ok(())
     }
 
@@ -242,16 +252,11 @@ impl Chat {
     }
 
     async fn watch(&mut self, people: Vec<String>) {
-        let me = self.view.user_id();
-        let others: Vec<_> = people
-            .into_iter()
-            .filter(|one| one != me)
-            .take(500)
-            .collect();
-        if others.is_empty() {
+        let watched: Vec<_> = people.into_iter().take(WATCHED_MAX).collect();
+        if watched.is_empty() {
             return;
         }
-        if let Ok(presences) = self.handle.watch_presence(others).await {
+        if let Ok(presences) = self.handle.watch_presence(watched).await {
             for presence in presences {
                 self.presence(&presence).await;
             }
@@ -260,18 +265,12 @@ impl Chat {
 
     async fn update(&mut self, update: Update) -> Outcome {
         match update {
-            Update::Event(delivery) => {
-                if self.view.apply_event(&delivery)
-                    && let Some(event) = &delivery.event
-                {
+            Update::Event(delivery) if self.view.apply_event(&delivery) => {
+                if let Some(event) = &delivery.event {
                     self.event(event).await;
                 }
             }
-            Update::State(delivery) => {
-                if self.view.apply_state(&delivery) {
-                    self.state().await;
-                }
-            }
+            Update::State(delivery) if self.view.apply_state(&delivery) => self.state().await,
             Update::Typing(typing) => self.others_type(&typing).await,
             Update::Presence(presence) => self.presence(&presence).await,
             Update::Reset { .. } => self.start_over().await?,
@@ -283,10 +282,10 @@ impl Chat {
                 self.is_connected = true;
                 self.note("connected again").await;
             }
-            Update::Disconnected { error, .. } if self.is_connected => {
+            Update::Disconnected { .. } if self.is_connected => {
                 self.is_connected = false;
-                let text = format!("disconnected ({error}); what you write is sent later");
-                self.note(text).await;
+                self.note("the server is gone; what you write is sent when it is back")
+                    .await;
             }
             _ => {}
         }

@@ -100,6 +100,11 @@ pub(super) struct Ticks {
 }
 
 impl Ticks {
+    /// What is known on entry needs no line.
+    pub(super) fn forget(&mut self, conversation: &ConversationView, me: &str) {
+        self.line(conversation, me);
+    }
+
     /// The line to show after a mark moved: when everybody has received, or read, the last own message.
     pub(super) fn line(&mut self, conversation: &ConversationView, me: &str) -> Option<String> {
         let own = |message: &&heddle_sdk::model::MessageView| message.sender == me;

@@ -98,7 +98,11 @@ pub fn event(event: &v1::Event) -> Option<String> {
 fn membership(sender: &str, change: &v1::MembershipChange) -> String {
     let people = plain(&change.user_ids.join(", "));
     match change.action() {
-        v1::MembershipAction::Created => format!("{sender} began it with {people}"),
+        v1::MembershipAction::Created => {
+            let others: Vec<_> = change.user_ids.iter().map(|one| plain(one)).collect();
+            let others: Vec<_> = others.into_iter().filter(|one| one != sender).collect();
+            format!("{sender} began it with {}", others.join(", "))
+        }
         v1::MembershipAction::Added => format!("{sender} added {people}"),
         v1::MembershipAction::Removed => format!("{sender} removed {people}"),
         v1::MembershipAction::Left => format!("{sender} left"),

@@ -91,10 +91,13 @@ impl Welcome<'_> {
 fn program() -> String {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called);
+    let searched = std::env::var_os("PATH").unwrap_or_default();
+    let is_found = std::env::split_paths(&searched).any(|place| called.parent() == Some(&place));
     let here = std::env::current_dir().unwrap_or_default();
-    match called.strip_prefix(&here).unwrap_or(called) {
-        path if path.components().count() > 1 => path.display().to_string(),
-        _ => "heddle".to_owned(),
+    match called.strip_prefix(&here) {
+        _ if is_found || called.components().count() <= 1 => "heddle".to_owned(),
+        Ok(path) => format!("./{}", path.display()),
+        Err(_) => called.display().to_string(),
     }
 }
 

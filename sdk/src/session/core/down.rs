@@ -133,7 +133,8 @@ impl Core {
         match answered {
             Answered::Settled(settled) => self.settled(settled, true),
             Answered::Reminted { old, outgoing } => {
-                self.store_changes.push(StoreChange::Replace(old, outgoing));
+                self.store_changes
+                    .push(StoreChange::Replace(old, Box::new(outgoing)));
             }
             Answered::Again | Answered::Unknown => {}
         }

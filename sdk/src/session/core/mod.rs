@@ -48,7 +48,7 @@ pub(super) enum End {
 /// What to do about a change of ids in a store.
 pub(super) enum StoreChange {
     Remove(MessageId),
-    Replace(MessageId, crate::outbox::Outgoing),
+    Replace(MessageId, Box<crate::outbox::Outgoing>),
 }
 
 pub(super) struct Core {
