@@ -1,8 +1,9 @@
 //! chat-svc: order and fan-out.
 //!
-//! `conversation` and `mailbox` decide, without I/O; `shard` moves what they decide between gateways
-//! (`service`), the store (`store_link`) and notify-svc (`notify_link`). Depends on history-svc and
-//! notify-svc through their protocols only; knows nothing of TLS, tokens or devices' streams.
+//! `conversation` and `mailbox` decide, without I/O; `shard` moves what they decide between
+//! gateways (`service`), the store (`store_link`) and notify-svc (`notify_link`). Depends on
+//! history-svc and notify-svc through their protocols only; knows nothing of TLS, tokens or
+//! devices' streams.
 //!
 //! Invariant: an OK, a grant or a delivery leaves a shard only after a commit under its epoch.
 

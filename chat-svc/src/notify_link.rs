@@ -21,7 +21,8 @@ pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks
         tokio::select! {
             () = tasks.stopping().cancelled() => return,
             ended = serve_once(link.clone(), &shards) => {
-                tracing::debug!(status = ?ended.err(), "the link to notify-svc ended; trying again");
+                let status = ended.err();
+                tracing::debug!(?status, "the link to notify-svc ended; trying again");
             }
         }
         for shard in &shards {

@@ -1,7 +1,7 @@
 //! The service's edge: streams of gateways and of other chat nodes, and the tasks behind them.
 //!
-//! A stream's reader only sorts commands into shards' queues; over a bound it answers at once, it never
-//! waits (DESIGN 3).
+//! A stream's reader only sorts commands into shards' queues; over a bound it answers at once, it
+//! never waits (DESIGN 3).
 
 use crate::{
     config::ChatConfig,

@@ -13,8 +13,8 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Listens from now on, at trace level, spans included; others' crates from INFO on, as `kit` does.
-    /// One per process: asked again, it is the same.
+    /// Listens from now on, at trace level, spans included; others' crates from INFO on, as `kit`
+    /// does. One per process: asked again, it is the same.
     pub fn listen() -> Self {
         static LOGS: OnceLock<Logs> = OnceLock::new();
         let start = || {

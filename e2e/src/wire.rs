@@ -1,4 +1,5 @@
-//! Wire: a device on the generated client, without the SDK, so that a scenario decides each frame itself.
+//! Wire: a device on the generated client, without the SDK, so that a scenario decides each frame
+//! itself.
 //!
 //! [`Device`] makes unary calls; [`Stream`] is an open stream whose reading may stop. Nothing is
 //! retried, acknowledged or resumed unless the scenario does it.

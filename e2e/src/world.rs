@@ -1,7 +1,7 @@
 //! A world: one whole server on a port of its own and in a directory of its own.
 //!
-//! The server runs in the test's own process, over local links, behind a real socket. [`World::restart`]
-//! drains it and starts it again on the same port and data.
+//! The server runs in the test's own process, over local links, behind a real socket.
+//! [`World::restart`] drains it and starts it again on the same port and data.
 
 use crate::{keys::Signer, people::Person};
 use heddle::serve::assemble::{self, ServeConfig};

@@ -1,4 +1,5 @@
-//! Bounded: who stops reading costs a bounded amount of memory, loses nothing, and slows nobody (P6).
+//! Bounded: who stops reading costs a bounded amount of memory, loses nothing, and slows nobody
+//! (P6).
 
 use heddle_e2e::{
     World,
@@ -15,8 +16,8 @@ const MEMBERS: usize = 20;
 const ROUNDS: usize = 100;
 const PACE: Duration = Duration::from_millis(100);
 const BODY_BYTES: usize = 4096;
-/// Half of what is due to all that do not read, 57 times 400 KiB; 57 windows of 48 KiB at the server and of
-/// 16 KiB at the devices, which live in this process too, are 4 MiB.
+/// Half of what is due to all that do not read, 57 times 400 KiB; 57 windows of 48 KiB at the
+/// server and of 16 KiB at the devices, which live in this process too, are 4 MiB.
 const GROWTH_MAX_BYTES: u64 = 12 << 20;
 /// The window of a stream that reads nothing: what the client's own side may hold back.
 const STREAM_WINDOW_BYTES: usize = 16 << 10;
@@ -99,8 +100,9 @@ async fn reads_all(mut stream: Stream, group: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Three groups of twenty whose members stop reading, ten messages of 4 KiB a second to each for ten seconds:
-/// memory grows by a bounded amount, a pair beside them is not held up, and who reads again misses nothing.
+/// Three groups of twenty whose members stop reading, ten messages of 4 KiB a second to each for
+/// ten seconds: memory grows by a bounded amount, a pair beside them is not held up, and who reads
+/// again misses nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_stops_reading_costs_little_and_loses_nothing() -> Result<(), Failure> {
     let world = World::start().await?;
@@ -110,7 +112,8 @@ async fn who_stops_reading_costs_little_and_loses_nothing() -> Result<(), Failur
         owners.push((owner, talk));
         stalled.extend(streams.into_iter().map(|stream| (group, stream)));
     }
-    // A talk of its own warms the store up, so that its first tables are not taken for what is held.
+    // A talk of its own warms the store up, so that its first tables are not taken for what is
+    // held.
     let warm = stalled_group(&world, GROUPS).await?;
     talk_to(&world, &[(warm.0, warm.1)]).await?;
     drop(warm.2);

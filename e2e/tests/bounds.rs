@@ -1,5 +1,5 @@
-//! Bounds: what each field may hold, and one more. A clear status names the field, and nothing is stored
-//! (issue section 3).
+//! Bounds: what each field may hold, and one more. A clear status names the field, and nothing is
+//! stored (issue section 3).
 
 use bytes::Bytes;
 use heddle_e2e::{Raw, World, people::id_of, raw, wire, world::Failure};

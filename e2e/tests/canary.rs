@@ -1,6 +1,6 @@
-//! Canary: what people say and the tokens they say it with appear in no log line, at no level, and in no
-//! metric (issue section 8, DESIGN section 8). Below INFO only our own crates are heard, as in `kit`'s
-//! own subscriber: HTTP engines show headers there.
+//! Canary: what people say and the tokens they say it with appear in no log line, at no level, and
+//! in no metric (issue section 8, DESIGN section 8). Below INFO only our own crates are heard, as
+//! in `kit`'s own subscriber: HTTP engines show headers there.
 
 use heddle_e2e::{Raw, World, logs::Logs, people::id_of, raw, wire, world::Failure};
 use heddle_kit::telemetry::{Telemetry, TelemetryOptions};

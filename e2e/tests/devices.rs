@@ -1,4 +1,5 @@
-//! Devices: all devices of a user see one sequence, and one that was away gets exactly what it missed (P5).
+//! Devices: all devices of a user see one sequence, and one that was away gets exactly what it
+//! missed (P5).
 
 use heddle_e2e::{
     Person, World,
@@ -10,8 +11,8 @@ use heddle_proto::time;
 use heddle_sdk::{ConversationId, Update, v1};
 use v1::state_change::Kind as State;
 
-/// What a device is told at a place of the mailbox. What became of a message meanwhile is left out: who
-/// comes later is told it with the message itself.
+/// What a device is told at a place of the mailbox. What became of a message meanwhile is left out:
+/// who comes later is told it with the message itself.
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
     Event(v1::Event),
@@ -61,8 +62,8 @@ async fn group_of(person: &Person, others: &[&str]) -> Result<ConversationId, Fa
     id_of(&person.client.create_group("weavers", others).await?)
 }
 
-/// Three devices of a user see the same positions with the same content; one's own messages come to all
-/// of them with the id that the sending device gave them.
+/// Three devices of a user see the same positions with the same content; one's own messages come to
+/// all of them with the id that the sending device gave them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_devices_of_a_user_see_one_sequence() -> Result<(), Failure> {
     let world = World::start().await?;
@@ -124,8 +125,9 @@ async fn reading_on_one_device_clears_unread_on_the_other() -> Result<(), Failur
     Ok(())
 }
 
-/// A device that was away resumes by its token and is told exactly what the one that stayed was told:
-/// messages, edits, reactions, erasures, members, marks, settings, what was deleted for oneself.
+/// A device that was away resumes by its token and is told exactly what the one that stayed was
+/// told: messages, edits, reactions, erasures, members, marks, settings, what was deleted for
+/// oneself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_was_away_gets_exactly_what_it_missed() -> Result<(), Failure> {
     let mut world = World::start().await?;
@@ -187,7 +189,8 @@ async fn a_device_that_was_away_gets_exactly_what_it_missed() -> Result<(), Fail
     Ok(())
 }
 
-/// The message erased meanwhile has its body on the device that stayed, and none where it came later.
+/// The message erased meanwhile has its body on the device that stayed, and none where it came
+/// later.
 fn erased_as_erased(mut told: Vec<(u64, u64, Told)>, seq: u64) -> Vec<(u64, u64, Told)> {
     for (_, _, what) in &mut told {
         if let Told::Event(event) = what

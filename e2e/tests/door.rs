@@ -31,7 +31,8 @@ async fn closed_after(world: &World, said: &[u8]) -> Result<Duration, Failure> {
     Ok(before.elapsed())
 }
 
-/// Peers that say nothing, half of a preface, or garbage are gone when the handshake's time is over.
+/// Peers that say nothing, half of a preface, or garbage are gone when the handshake's time is
+/// over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_and_babbling_peers_are_gone_soon() -> Result<(), Failure> {
     let short = |config: &mut heddle::serve::assemble::ServeConfig| {

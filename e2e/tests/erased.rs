@@ -1,5 +1,5 @@
-//! Erased is erased: from every answer at once, from the disk with the next compaction (P10); deleted for
-//! oneself is gone for oneself.
+//! Erased is erased: from every answer at once, from the disk with the next compaction (P10);
+//! deleted for oneself is gone for oneself.
 
 use heddle_e2e::{World, people::id_of, world::Failure};
 use heddle_history::EmbeddedStore;
@@ -9,8 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What one deleted for oneself is gone from one's history, and every device that replays the mailbox is told
-/// after the message that it is hidden; the others keep it. What is no message cannot be hidden.
+/// What one deleted for oneself is gone from one's history, and every device that replays the
+/// mailbox is told after the message that it is hidden; the others keep it. What is no message
+/// cannot be hidden.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_for_oneself_is_gone_for_oneself_only() -> Result<(), Failure> {
     let world = World::start().await?;
@@ -76,8 +77,8 @@ fn holding(directory: &Path, words: &[&str]) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// An erased body, and those of its edits, are in no answer from the OK on, live devices aside that had them
-/// before; after the store's compaction they are in no file of the data directory either.
+/// An erased body, and those of its edits, are in no answer from the OK on, live devices aside that
+/// had them before; after the store's compaction they are in no file of the data directory either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn erased_is_erased_from_answers_and_from_the_disk() -> Result<(), Failure> {
     const CANARIES: [&str; 2] = ["canary-7f3a9c21", "canary-edit-0b5e88d4"];

@@ -1,5 +1,5 @@
-//! Bad input: frames out of order, unknown frames, garbage and ids that are not one's own. A clear status,
-//! nothing stored, no error for anyone else (issue section 3).
+//! Bad input: frames out of order, unknown frames, garbage and ids that are not one's own. A clear
+//! status, nothing stored, no error for anyone else (issue section 3).
 
 use heddle_e2e::{Raw, World, people::id_of, raw, wire, world::Failure};
 use heddle_sdk::{ConversationId, Reason, v1};

@@ -1,4 +1,5 @@
-//! Marks and unread: what was delivered and read, told to others, and what is left to read (DESIGN section 4).
+//! Marks and unread: what was delivered and read, told to others, and what is left to read (DESIGN
+//! section 4).
 
 use heddle_e2e::{
     Person, World, eventually,
@@ -33,8 +34,8 @@ async fn listens(person: &mut Person) {
     }
 }
 
-/// Delivered comes from the device's acknowledgement, read from the user; the others are told live, a device
-/// that was away when it returns, and marks never go back.
+/// Delivered comes from the device's acknowledgement, read from the user; the others are told live,
+/// a device that was away when it returns, and marks never go back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn marks_reach_the_others_live_and_after_their_return() -> Result<(), Failure> {
     let world = World::start().await?;
@@ -81,8 +82,8 @@ async fn marks_reach_the_others_live_and_after_their_return() -> Result<(), Fail
     Ok(())
 }
 
-/// Unread is others' messages since joining, after the mark, neither erased nor hidden: exact to the
-/// message, the same after a restart.
+/// Unread is others' messages since joining, after the mark, neither erased nor hidden: exact to
+/// the message, the same after a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unread_is_exact() -> Result<(), Failure> {
     let mut world = World::start().await?;
@@ -178,7 +179,8 @@ async fn a_group_over_thirty_two_has_read_marks_on_demand_only() -> Result<(), F
     Ok(())
 }
 
-/// A mark beyond the head, or of a conversation that is not one's own, is refused and changes nothing.
+/// A mark beyond the head, or of a conversation that is not one's own, is refused and changes
+/// nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_beyond_the_head_is_refused() -> Result<(), Failure> {
     let world = World::start().await?;

@@ -33,8 +33,9 @@ async fn history(person: &Person, talk: ConversationId) -> Result<Vec<u64>, Erro
     Ok(page.events.iter().map(|event| event.seq).collect())
 }
 
-/// Who is removed hears of it within a second on an open stream, and sees nothing from that seq on: not on
-/// the stream, not in history, not by resume. Who is added again sees what follows, and both stretches.
+/// Who is removed hears of it within a second on an open stream, and sees nothing from that seq on:
+/// not on the stream, not in history, not by resume. Who is added again sees what follows, and both
+/// stretches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_former_member_sees_nothing_more_until_added_again() -> Result<(), Failure> {
     let world = World::start().await?;
@@ -84,7 +85,8 @@ async fn a_former_member_sees_nothing_more_until_added_again() -> Result<(), Fai
     Ok(())
 }
 
-/// Who leaves is out at once, and a message that is under way at that moment is either before it or unseen.
+/// Who leaves is out at once, and a message that is under way at that moment is either before it or
+/// unseen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_under_traffic_sees_all_before_and_nothing_after() -> Result<(), Failure> {
     let world = World::start().await?;
@@ -118,7 +120,8 @@ async fn who_leaves_under_traffic_sees_all_before_and_nothing_after() -> Result<
     Ok(())
 }
 
-/// A member sees nothing of before the joining: not in history, not as an edit's or a reaction's target.
+/// A member sees nothing of before the joining: not in history, not as an edit's or a reaction's
+/// target.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_member_sees_nothing_of_before() -> Result<(), Failure> {
     let world = World::start().await?;

@@ -62,7 +62,8 @@ async fn an_id_sent_at_once_over_four_ways_is_one_message() -> Result<(), Failur
     Ok(())
 }
 
-/// A retry after a reconnect, and after a restart of the server, gets the first answer, time included.
+/// A retry after a reconnect, and after a restart of the server, gets the first answer, time
+/// included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_gets_the_first_answer_after_a_reconnect_and_a_restart() -> Result<(), Failure> {
     let (mut world, talk) = talk().await?;
@@ -113,7 +114,8 @@ async fn an_id_with_another_body_is_refused() -> Result<(), Failure> {
     Ok(())
 }
 
-/// An id that is too old, or minted ahead of the server, is refused with what to do, and stores nothing.
+/// An id that is too old, or minted ahead of the server, is refused with what to do, and stores
+/// nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_of_another_time_is_refused() -> Result<(), Failure> {
     let (world, talk) = talk().await?;
@@ -218,8 +220,8 @@ async fn what_is_no_message_is_taken_once_too() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sixteen sends in flight, each naming the one before; the sixth is refused. The five before it are
-/// stored in their order, and none after it.
+/// Sixteen sends in flight, each naming the one before; the sixth is refused. The five before it
+/// are stored in their order, and none after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_refused_of_sixteen_in_flight_keeps_the_order() -> Result<(), Failure> {
     let (world, talk) = talk().await?;

@@ -1,5 +1,5 @@
-//! Overlays: what became of a message is told alike by history, resume and events, as a replay of the log
-//! would.
+//! Overlays: what became of a message is told alike by history, resume and events, as a replay of
+//! the log would.
 
 use heddle_e2e::{
     Person, World,
@@ -138,8 +138,8 @@ async fn mixed(alice: &Person, bob: &Person, talk: ConversationId) -> Result<u64
     Ok(seqs[1])
 }
 
-/// History in pages both ways, around and from a time, a resume from the start and ListEvents all show what a
-/// replay of the log shows, before and after a restart.
+/// History in pages both ways, around and from a time, a resume from the start and ListEvents all
+/// show what a replay of the log shows, before and after a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_to_read_shows_what_a_replay_shows() -> Result<(), Failure> {
     let mut world = World::start().await?;

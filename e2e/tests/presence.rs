@@ -1,5 +1,5 @@
-//! Presence, typing and signals: who is online, told to those who share a conversation, and nothing of it
-//! stored (issue section 3).
+//! Presence, typing and signals: who is online, told to those who share a conversation, and nothing
+//! of it stored (issue section 3).
 
 use heddle::serve::assemble::ServeConfig;
 use heddle_e2e::{Person, World, eventually, people::id_of, world::Failure};
@@ -41,7 +41,8 @@ async fn talk_between(world: &World, one: &Person, other: &str) -> Result<Conver
     Ok(talk)
 }
 
-/// Online with the first foreground session, as long as it lives; then offline, with the time it was seen.
+/// Online with the first foreground session, as long as it lives; then offline, with the time it
+/// was seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_watches_hears_of_coming_and_going() -> Result<(), Failure> {
     let world = World::start_with(quick).await?;
@@ -51,8 +52,9 @@ async fn who_watches_hears_of_coming_and_going() -> Result<(), Failure> {
     assert!(now.iter().all(|presence| !presence.online), "{now:?}");
     let bob = world.person("bob", "phone").await?;
     hears_presence(&mut alice, "bob", true).await;
-    // The gateway, not the device, says that bob is there: longer than the TTL without a word of his.
-    tokio::time::sleep(Duration::from_millis(TTL_MS + 1_000)).await; // tidy: allow-sleep outlives the TTL
+    // The gateway, not the device, says that bob is there: longer than the TTL without a word of
+    // his.
+    tokio::time::sleep(Duration::from_millis(TTL_MS + 1_000)).await; // tidy: allow-sleep TTL
     let now = alice.client.presence(vec!["bob".into()]).await?;
     assert!(now.iter().any(|presence| presence.online), "{now:?}");
     bob.session.close().await;

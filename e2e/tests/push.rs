@@ -1,5 +1,5 @@
-//! Pushes are honest (P9): a device gets one unless it acknowledged the message itself, or another device
-//! of its user did so in the foreground, within the grace time.
+//! Pushes are honest (P9): a device gets one unless it acknowledged the message itself, or another
+//! device of its user did so in the foreground, within the grace time.
 
 use heddle::serve::assemble::ServeConfig;
 use heddle_e2e::{Person, World, eventually, keys::now_s, people::id_of, world::Failure};
@@ -58,7 +58,8 @@ async fn pushed(world: &World, user: &str, device: &str, seq: u64) -> Push {
     .await
 }
 
-/// Waits until whatever is due by now has been pushed: one who is offline for sure has got two later ones.
+/// Waits until whatever is due by now has been pushed: one who is offline for sure has got two
+/// later ones.
 async fn settled(world: &World, alice: &Person) -> Result<(), Failure> {
     offline(world, "zoe", "phone").await?;
     let talk = id_of(&alice.client.create_direct("zoe").await?)?;
@@ -73,8 +74,8 @@ async fn talk_with_bob(alice: &Person) -> Result<ConversationId, Failure> {
     id_of(&alice.client.create_direct("bob").await?)
 }
 
-/// Several messages to a device that is away are one push per conversation, with the true numbers; the
-/// sender's own devices get none.
+/// Several messages to a device that is away are one push per conversation, with the true numbers;
+/// the sender's own devices get none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offline_device_gets_one_push_for_a_conversation() -> Result<(), Failure> {
     let world = World::start_with(quick).await?;
@@ -188,8 +189,8 @@ async fn muted_and_read_conversations_are_not_pushed() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A restart between the send and the end of the grace time loses no push, and repeats one under the
-/// same id at worst.
+/// A restart between the send and the end of the grace time loses no push, and repeats one under
+/// the same id at worst.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_within_the_grace_time_loses_no_push() -> Result<(), Failure> {
     let mut world = World::start_with(|config| config.chat.push_grace_ms = 4_000).await?;

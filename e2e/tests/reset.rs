@@ -101,7 +101,8 @@ async fn texts(client: &Client, talk: ConversationId) -> Result<Vec<String>, Fai
     Ok(texts.map(str::to_owned).collect())
 }
 
-/// Waits for the reset, then takes the snapshot as a device does, and checks that it is the right state.
+/// Waits for the reset, then takes the snapshot as a device does, and checks that it is the right
+/// state.
 async fn starts_anew(
     person: &mut Person,
     talk: ConversationId,
@@ -115,9 +116,10 @@ async fn starts_anew(
     Ok(())
 }
 
-/// Yesterday's copy of the data directory is restored under live devices. One is connected all the time, one
-/// comes back only when the new head has passed its place, one was away since before the copy was made. The
-/// first two are reset and have the right state by snapshot; the third resumes as if nothing had been.
+/// Yesterday's copy of the data directory is restored under live devices. One is connected all the
+/// time, one comes back only when the new head has passed its place, one was away since before the
+/// copy was made. The first two are reset and have the right state by snapshot; the third resumes
+/// as if nothing had been.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_copy_resets_all_who_saw_what_is_no_more() -> Result<(), Failure> {
     let mut world = World::start().await?;

@@ -93,7 +93,8 @@ async fn as_five_processes() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where cargo puts the binaries. Without them nothing is proved, which is loud, and in CI a failure.
+/// Where cargo puts the binaries. Without them nothing is proved, which is loud, and in CI a
+/// failure.
 fn binaries() -> Result<Option<PathBuf>, Failure> {
     let test = std::env::current_exe()?;
     let target = test

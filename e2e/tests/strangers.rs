@@ -143,7 +143,8 @@ async fn answers(device: &Device, talk: ConversationId) -> Vec<(&'static str, Op
 
 fn drop_answer<T>(_: Response<T>) {}
 
-/// What a stranger is told of a conversation that exists is to the letter what is told of one that does not.
+/// What a stranger is told of a conversation that exists is to the letter what is told of one that
+/// does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn not_found_and_not_yours_are_one_answer() -> Result<(), Failure> {
     let world = World::start().await?;

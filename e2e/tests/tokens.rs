@@ -1,4 +1,5 @@
-//! Tokens and devices: who gets in, for how long, and in whose name (issue section 3, DESIGN section 7).
+//! Tokens and devices: who gets in, for how long, and in whose name (issue section 3, DESIGN
+//! section 7).
 
 use heddle_e2e::{
     Raw, World, eventually,

@@ -1,5 +1,5 @@
-//! A newer client's field, unknown to this server, survives it byte for byte (DESIGN section 3, "encode
-//! once": an older binary never erases a newer field).
+//! A newer client's field, unknown to this server, survives it byte for byte (DESIGN section 3,
+//! "encode once": an older binary never erases a newer field).
 
 use bytes::Bytes;
 use heddle_e2e::{
@@ -17,7 +17,8 @@ use prost::{Message as _, encoding};
 use serde_json::json;
 use v1::open_session_response::Frame as Down;
 
-/// A message of two years from now, as bytes: texts, a number and a structure that nobody here knows.
+/// A message of two years from now, as bytes: texts, a number and a structure that nobody here
+/// knows.
 fn from_the_future(words: &str) -> Bytes {
     let mut bytes = text(words).encode_to_vec();
     encoding::string::encode(100, &"unknown to this server".to_owned(), &mut bytes);

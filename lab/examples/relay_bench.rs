@@ -1,4 +1,5 @@
-//! Measures the bare relays by themselves: `cargo run --release -p heddle-lab --example relay_bench`.
+//! Measures the bare relays by themselves: `cargo run --release -p heddle-lab --example
+//! relay_bench`.
 //!
 //! Starts itself again as the server, so that the server's CPU can be told from the driver's.
 //! Prints one JSON line per mode and load.

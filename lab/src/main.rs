@@ -1,4 +1,5 @@
-//! heddle-lab: relays, benches, replays and faults, for `cargo xtask` and for work on the lab itself.
+//! heddle-lab: relays, benches, replays and faults, for `cargo xtask` and for work on the lab
+//! itself.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! Errors as the API tells them: a reason, a text for developers, the field at fault.
 //!
-//! Services build a [`Fault`]; it becomes a gRPC status with ErrorInfo at the edge of a unary call, or an
-//! [`v1::Error`] inside a stream, where a status would end it. The status code follows from
+//! Services build a [`Fault`]; it becomes a gRPC status with ErrorInfo at the edge of a unary call,
+//! or an [`v1::Error`] inside a stream, where a status would end it. The status code follows from
 //! the reason and from nothing else.
 
 use crate::{time, v1};

@@ -1,7 +1,7 @@
 //! What tells a retry from another body under the same id.
 //!
-//! A fingerprint is taken of the message as bytes, so that fields unknown to this binary count. Maps
-//! are the one thing that clients may write in another order when they retry; their entries
+//! A fingerprint is taken of the message as bytes, so that fields unknown to this binary count.
+//! Maps are the one thing that clients may write in another order when they retry; their entries
 //! are summed rather than chained.
 
 use bytes::Buf;

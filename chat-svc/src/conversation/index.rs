@@ -1,7 +1,7 @@
 //! The deduplication index: which ids of a conversation are known, and for which it can speak.
 //!
-//! [`super::Conversation`] asks before it appends (P3). Ids are UUIDv7 and sort by time, so the index
-//! keeps the greatest ids and a floor: the greatest id it may have forgotten.
+//! [`super::Conversation`] asks before it appends (P3). Ids are UUIDv7 and sort by time, so the
+//! index keeps the greatest ids and a floor: the greatest id it may have forgotten.
 //!
 //! Invariant: an id above the floor that is not in the index was never stored. A fresh send's id
 //! lies above the floor, so it reads nothing.

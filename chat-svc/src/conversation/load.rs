@@ -1,7 +1,7 @@
 //! Loading: a conversation's state from what the store holds.
 //!
-//! The shard reads rows and the log's tail as a log is first touched, and again where an id or a fact
-//! lies below what was read.
+//! The shard reads rows and the log's tail as a log is first touched, and again where an id or a
+//! fact lies below what was read.
 //!
 //! Invariant: a loaded conversation decides as the one that wrote the log would.
 

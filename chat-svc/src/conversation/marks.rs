@@ -36,7 +36,8 @@ impl Conversation {
         let named = report.delivered_seq.max(report.read_seq);
         if named > self.head_seq {
             let text = format!(
-                "mark {named} is beyond the conversation's head {}; resume the session and try again",
+                "mark {named} is beyond the conversation's head {}; resume the session and try \
+                 again",
                 self.head_seq
             );
             let field = if report.read_seq == named {
@@ -93,8 +94,8 @@ impl Conversation {
         Some(cells::member(&self.id, row))
     }
 
-    /// What a member's marks tell to whom: to the other members up to [`MARKS_MEMBERS_MAX`] of them,
-    /// and to the member's own other devices where the read mark moved.
+    /// What a member's marks tell to whom: to the other members up to [`MARKS_MEMBERS_MAX`] of
+    /// them, and to the member's own other devices where the read mark moved.
     pub fn mark_states(&self, user_id: &str, read: bool, now_ms: u64) -> Vec<FanOutState> {
         let Some(row) = self.roster.member(user_id) else {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! Membership: creating a conversation, joining, leaving, roles.
 //!
-//! [`super::append`] asks for it as one of the kinds of event; [`super::rules`] says who may. The roster
-//! moves with the accepted event, and who is removed is told so in the own mailbox.
+//! [`super::append`] asks for it as one of the kinds of event; [`super::rules`] says who may. The
+//! roster moves with the accepted event, and who is removed is told so in the own mailbox.
 
 use super::{Conversation, append::Consequences, event::Origin, rules::room_for};
 use crate::cells;

@@ -1,7 +1,7 @@
 //! Overlays: what an edit, an erasure or a reaction leaves beside its target.
 //!
-//! [`super::append`] asks for them once the event is allowed. They are projections: written with the
-//! event, with its seq, so that replays are harmless.
+//! [`super::append`] asks for them once the event is allowed. They are projections: written with
+//! the event, with its seq, so that replays are harmless.
 //!
 //! Invariant: an erasure names every row that still holds the body, the edits' included (P10).
 

@@ -1,7 +1,7 @@
 //! The tail: facts about a conversation's newest events that later events refer to.
 //!
-//! An edit needs to know who sent its target; a read mark needs the ordinal at its seq. Whatever lies below
-//! the tail is read from the log once and [`Tail::remember`]ed.
+//! An edit needs to know who sent its target; a read mark needs the ordinal at its seq. Whatever
+//! lies below the tail is read from the log once and [`Tail::remember`]ed.
 //!
 //! Invariant: facts are contiguous from the first to the head; ordinals never fall.
 

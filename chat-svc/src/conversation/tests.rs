@@ -255,7 +255,8 @@ proptest! {
         let fresh = command(9999, said("new"));
         let expected = seq(append(&mut talk, "bob", &fresh));
         // The loaded tail began above seq 1, so ids of its own age must be read back first.
-        if let Decision::Needs(NeedsFact::IdsSince(since)) = append(&mut again, "bob", &fresh).unwrap() {
+        let asked = append(&mut again, "bob", &fresh).unwrap();
+        if let Decision::Needs(NeedsFact::IdsSince(since)) = asked {
             again.read_back(&[], since.saturating_sub(index::ID_AHEAD_MAX_MS));
         }
         prop_assert_eq!(seq(append(&mut again, "bob", &fresh)), expected);

@@ -1,7 +1,8 @@
 //! Lines: under which owners a mailbox grew, and whether a resume token lies on its history (P5).
 //!
-//! [`super::Mailbox`] asks as a device attaches. A token names a position and the nonce of the owner that
-//! committed it; after a copy of the store was restored, the same position is on another line.
+//! [`super::Mailbox`] asks as a device attaches. A token names a position and the nonce of the
+//! owner that committed it; after a copy of the store was restored, the same position is on another
+//! line.
 //!
 //! Invariant: lines are in the order of their first positions, and at most the last 64 are kept.
 

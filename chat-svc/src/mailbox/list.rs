@@ -1,10 +1,10 @@
 //! The conversation list: what a mailbox's entries add up to.
 //!
-//! [`super::Mailbox`] applies each entry as it is accepted, and again from its checkpoint as it is loaded;
-//! the rows are `ListEntry`.
+//! [`super::Mailbox`] applies each entry as it is accepted, and again from its checkpoint as it is
+//! loaded; the rows are `ListEntry`.
 //!
-//! Invariant: the list is a fold over the mailbox's log and nothing else. Unread is the difference of
-//! ordinals between head and read mark, less what was erased or hidden in between (DESIGN 4).
+//! Invariant: the list is a fold over the mailbox's log and nothing else. Unread is the difference
+//! of ordinals between head and read mark, less what was erased or hidden in between (DESIGN 4).
 
 use heddle_proto::{
     internal::{ListEntry, ListPlace, Pointer, PointerKind, Recipient},
@@ -274,7 +274,9 @@ mod tests {
     proptest! {
         /// Unread equals a plain count over the whole log, whatever happens in whichever order.
         #[test]
-        fn unread_is_exact(steps in prop::collection::vec((0..5u8, any::<prop::sample::Index>()), 1..80)) {
+        fn unread_is_exact(
+            steps in prop::collection::vec((0..5u8, any::<prop::sample::Index>()), 1..80),
+        ) {
             let mut list = joined();
             let (mut seq, mut ordinal, mut read) = (0u64, 0u64, 0u64);
             // Of each seq: whether others' message, still standing, and its ordinal.

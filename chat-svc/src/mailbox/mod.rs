@@ -94,8 +94,8 @@ impl Mailbox {
         }
     }
 
-    /// Applies a stored entry, written under `nonce`: to the list where it lies above the checkpoint, and to
-    /// the pushes where it lies above `push_position`.
+    /// Applies a stored entry, written under `nonce`: to the list where it lies above the
+    /// checkpoint, and to the pushes where it lies above `push_position`.
     pub fn replay(&mut self, entry: &MailboxEntry, nonce: u64, push_position: u64) {
         if entry.position > self.head {
             self.lines.extend(nonce, entry.position);
@@ -288,7 +288,8 @@ impl Mailbox {
         self.committed == self.head
     }
 
-    /// A checkpoint of the state now; to be stored in the same commit as the entries that it covers.
+    /// A checkpoint of the state now; to be stored in the same commit as the entries that it
+    /// covers.
     pub fn checkpoint(&mut self) -> Cell {
         self.checkpoint_position = self.head;
         let row = MailboxCheckpoint {

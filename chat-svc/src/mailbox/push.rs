@@ -1,10 +1,10 @@
 //! The push policy, pure: which devices should hear of what waits in a mailbox (P9).
 //!
-//! [`super::Mailbox`] notes others' messages here; the shard asks once the grace time is over, passes
-//! the intents to notify-svc, and says when they are settled.
+//! [`super::Mailbox`] notes others' messages here; the shard asks once the grace time is over,
+//! passes the intents to notify-svc, and says when they are settled.
 //!
-//! Invariant: the push position is below every message that is not yet settled, so a crash re-sends at
-//! worst; pushes collapse per conversation.
+//! Invariant: the push position is below every message that is not yet settled, so a crash re-sends
+//! at worst; pushes collapse per conversation.
 
 use heddle_proto::internal::{DeviceCursorRow, DeviceRow, Pointer};
 use std::collections::{BTreeMap, HashMap};
@@ -119,8 +119,8 @@ impl Pushes {
     }
 }
 
-/// The devices that should hear of `waiting`: those that have not acknowledged it, unless another one did
-/// while in the foreground.
+/// The devices that should hear of `waiting`: those that have not acknowledged it, unless another
+/// one did while in the foreground.
 pub fn devices_due<'a>(devices: &'a HashMap<String, Device>, waiting: &Waiting) -> Vec<&'a str> {
     let seen_by_user = devices
         .values()

@@ -1,7 +1,7 @@
 //! Gateways as a shard sees them: where answers and deliveries go.
 //!
-//! A shard gathers what one commit sends to each gateway into one frame ([`EdgeFrames`]); the link's writer
-//! may merge frames.
+//! A shard gathers what one commit sends to each gateway into one frame ([`EdgeFrames`]); the
+//! link's writer may merge frames.
 //!
 //! Invariant: results are never dropped (their number is bounded by the commands under way);
 //! deliveries are, when a gateway's outbox is full: the heartbeat of heads heals that (P8).
@@ -18,7 +18,8 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Bytes of frames that may wait for one gateway before deliveries are dropped.
 pub const EDGE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Frames of results that may wait for one gateway; more than that many commits are never unanswered.
+/// Frames of results that may wait for one gateway; more than that many commits are never
+/// unanswered.
 pub const EDGE_FRAMES_MAX: usize = 64 * 1024;
 /// Bytes of bodies after which a new frame is begun.
 pub const FRAME_BODY_BYTES: usize = 256 * 1024;

@@ -1,7 +1,7 @@
 //! Effects: what follows once a batch is committed, and what is taken back when it is not.
 //!
-//! Order within a batch: attachments and answers first, so that a session's first frame is its answer;
-//! then deliveries; then fan-outs.
+//! Order within a batch: attachments and answers first, so that a session's first frame is its
+//! answer; then deliveries; then fan-outs.
 
 use super::{
     Shard,
@@ -163,8 +163,9 @@ impl Shard {
         }
     }
 
-    /// The batch under way was not committed: those who wait are told, and what was accepted since is dropped,
-    /// since it builds on it. Fan-outs are kept: they are idempotent and come again.
+    /// The batch under way was not committed: those who wait are told, and what was accepted since
+    /// is dropped, since it builds on it. Fan-outs are kept: they are idempotent and come
+    /// again.
     pub(super) fn roll_back(&mut self, fault: Fault) {
         let failed = self.in_flight.take();
         let since = std::mem::take(&mut self.batch);

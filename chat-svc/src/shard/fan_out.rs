@@ -1,7 +1,7 @@
 //! Fan-out between shards: from a committed batch of a conversation to the mailboxes' shards.
 //!
-//! Shards of one node pass each other the same messages that nodes pass over the wire, through bounded
-//! queues; what does not fit waits here, and while much waits no more commands are taken.
+//! Shards of one node pass each other the same messages that nodes pass over the wire, through
+//! bounded queues; what does not fit waits here, and while much waits no more commands are taken.
 
 use super::{
     Shard,

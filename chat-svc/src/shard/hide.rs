@@ -2,8 +2,8 @@
 //!
 //! Called by `mailbox_commands` as a hide arrives, which comes back there once it is checked.
 //!
-//! Invariant: only messages that have come to this mailbox are hidden, so that unread, a difference of
-//! ordinals less what is hidden, stays exact.
+//! Invariant: only messages that have come to this mailbox are hidden, so that unread, a difference
+//! of ordinals less what is hidden, stays exact.
 
 use super::{
     Shard,

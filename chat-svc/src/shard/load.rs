@@ -247,8 +247,8 @@ fn device_of(devices: &mut Vec<(String, Device)>, id: String) -> &mut Device {
     &mut devices[at].1
 }
 
-/// Adds what was read of a tail; answers with another query where there is more above, or where a busy
-/// log must be read further down, so that ids of the last minute are known.
+/// Adds what was read of a tail; answers with another query where there is more above, or where a
+/// busy log must be read further down, so that ids of the last minute are known.
 fn take_tail(log: &LogId, loaded: &mut Loaded, outcome: ReadOutcome, now_ms: u64) -> Option<Query> {
     let more_above = outcome.more && !outcome.rows.is_empty();
     let rows = outcome.rows.into_iter().filter_map(|row| row.batch);

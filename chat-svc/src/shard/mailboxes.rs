@@ -1,7 +1,7 @@
 //! Mailboxes in a shard: what conversations send becomes entries in the batch.
 //!
-//! Sessions are kept beside the mailboxes, so that they outlive a mailbox that is dropped and loaded
-//! again.
+//! Sessions are kept beside the mailboxes, so that they outlive a mailbox that is dropped and
+//! loaded again.
 
 use super::{
     Shard,

@@ -1,4 +1,5 @@
-//! Marks under way: stored at most once per member, conversation and interval, answered when stored.
+//! Marks under way: stored at most once per member, conversation and interval, answered when
+//! stored.
 
 use super::{Shard, batch::Outcome, conversations::ConversationSlot, edges::Edge};
 use crate::conversation::marks::Moved;

@@ -2,11 +2,11 @@
 //!
 //! One task owns the conversations and mailboxes whose ids hash to it. It takes what waits in its
 //! queues as one batch, makes one commit of it, and forms the next while the store works. The
-//! decisions are in `conversation` and `mailbox`; here is only what moves between them, the store, gateways
-//! and other shards.
+//! decisions are in `conversation` and `mailbox`; here is only what moves between them, the store,
+//! gateways and other shards.
 //!
-//! Invariant: nothing is told to anybody before the batch that says it is committed under an epoch verified
-//! after that; a shard that cannot know drops its state and takes itself again.
+//! Invariant: nothing is told to anybody before the batch that says it is committed under an epoch
+//! verified after that; a shard that cannot know drops its state and takes itself again.
 
 pub mod batch;
 mod conversations;
@@ -309,8 +309,8 @@ impl Shard {
         }
     }
 
-    /// Drops all state and takes the shard again; sessions stay attached. Commands that waited are refused,
-    /// fan-outs are held: nobody is left without an answer.
+    /// Drops all state and takes the shard again; sessions stay attached. Commands that waited are
+    /// refused, fan-outs are held: nobody is left without an answer.
     fn give_up(&mut self) {
         self.ownership = None;
         let fault = owner_changing();
@@ -362,7 +362,8 @@ impl Shard {
         self.recover(taken.notes);
     }
 
-    /// The time as this turn of the loop began; asking the clock for each event would cost more than deciding.
+    /// The time as this turn of the loop began; asking the clock for each event would cost more
+    /// than deciding.
     fn now_ms(&self) -> u64 {
         self.turn_ms
     }

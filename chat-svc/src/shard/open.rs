@@ -1,9 +1,10 @@
 //! Open work: how far a conversation's events have reached the mailboxes.
 //!
-//! Each batch of a conversation is a range; it is done when every mailbox shard has stored its part.
-//! Notes are written from this, so that a new owner knows from where to fan out again.
+//! Each batch of a conversation is a range; it is done when every mailbox shard has stored its
+//! part. Notes are written from this, so that a new owner knows from where to fan out again.
 //!
-//! Invariant: every event at or above [`OpenWork::from_seq`] may be missing in some mailbox; none below is.
+//! Invariant: every event at or above [`OpenWork::from_seq`] may be missing in some mailbox; none
+//! below is.
 
 use std::collections::VecDeque;
 

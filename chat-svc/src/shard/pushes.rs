@@ -1,4 +1,5 @@
-//! Pushes: once the grace time is over, intents go to notify-svc; settled ones move the push position.
+//! Pushes: once the grace time is over, intents go to notify-svc; settled ones move the push
+//! position.
 
 use super::{Shard, mailboxes::MailboxSlot};
 use crate::mailbox::push::{Waiting, devices_due};

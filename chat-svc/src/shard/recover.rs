@@ -1,7 +1,7 @@
 //! Recovery: logs whose work was open when the last owner went are fanned out again.
 //!
-//! Mailboxes skip what they have, so doing too much is harmless; notes say from where to begin. Holes that a
-//! mailbox finds are filled from the conversation's log by the same means.
+//! Mailboxes skip what they have, so doing too much is harmless; notes say from where to begin.
+//! Holes that a mailbox finds are filled from the conversation's log by the same means.
 
 use super::{
     Shard,
@@ -206,8 +206,8 @@ impl Shard {
         }
     }
 
-    /// The window of the oldest note of a log whose work is open. A log that was just recovered has not been noted
-    /// again yet: all notes in the store still count then.
+    /// The window of the oldest note of a log whose work is open. A log that was just recovered has
+    /// not been noted again yet: all notes in the store still count then.
     fn oldest_open_window(&self) -> u64 {
         let in_store = self.timers.notes.keys().next().copied().unwrap_or(u64::MAX);
         let known = |window: u64| if window == 0 { in_store } else { window };

@@ -1,6 +1,7 @@
 //! Taking a shard over: raise the epoch, then read which logs have work open.
 //!
-//! Tried until it succeeds or the service stops; until then the shard refuses commands with OWNER_CHANGING.
+//! Tried until it succeeds or the service stops; until then the shard refuses commands with
+//! OWNER_CHANGING.
 
 use super::input::Taken;
 use crate::{cells, config::ChatConfig, store_link};

@@ -1,7 +1,7 @@
 //! Timers: what a shard does now and then, from one tick.
 //!
-//! Marks whose interval is over, pushes whose grace time is over, cursors of devices, the heartbeat of heads,
-//! logs that have been idle for long.
+//! Marks whose interval is over, pushes whose grace time is over, cursors of devices, the heartbeat
+//! of heads, logs that have been idle for long.
 
 use super::{Shard, conversations::ConversationSlot, edges::Gathering, mailboxes::MailboxSlot};
 use crate::cells;
@@ -13,7 +13,8 @@ use std::{
     sync::Arc,
 };
 
-/// How often cursors of devices are stored, in milliseconds: what a crash may cost is a push sent again.
+/// How often cursors of devices are stored, in milliseconds: what a crash may cost is a push sent
+/// again.
 const CURSORS_INTERVAL_MS: u64 = 5_000;
 /// How often fan-outs that could not be stored are tried again, in milliseconds.
 const HELD_INTERVAL_MS: u64 = 200;
@@ -106,8 +107,8 @@ impl Shard {
         }
     }
 
-    /// Tells gateways the heads of mailboxes with sessions: each change at least twice, so that neither a lost
-    /// delivery nor a lost heartbeat leaves a session behind for long (P8).
+    /// Tells gateways the heads of mailboxes with sessions: each change at least twice, so that
+    /// neither a lost delivery nor a lost heartbeat leaves a session behind for long (P8).
     fn tell_heads(&mut self) {
         let nonce = self.nonce();
         let mut gathering = Gathering::default();

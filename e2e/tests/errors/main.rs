@@ -1,5 +1,6 @@
-//! Errors: every reason that this shape can give is provoked once through the public API, and told with
-//! the status that docs/errors.md promises (DESIGN section 7). `provoke` does what provokes them.
+//! Errors: every reason that this shape can give is provoked once through the public API, and told
+//! with the status that docs/errors.md promises (DESIGN section 7). `provoke` does what provokes
+//! them.
 
 mod provoke;
 

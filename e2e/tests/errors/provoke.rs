@@ -205,8 +205,8 @@ pub async fn by_load(told: &mut Told) -> Result<(), Failure> {
     told.push((Reason::RateLimited, refused));
     slow.world.stop().await;
 
-    // Sends much and reads nothing: once its answers fill all windows, the session is ended, and then
-    // nobody reads what it sends.
+    // Sends much and reads nothing: once its answers fill all windows, the session is ended, and
+    // then nobody reads what it sends.
     let mut deaf = stage(|config| config.gateway.rates = unlimited()).await?;
     for request_id in 10_000..60_000 {
         let mark = Up::Mark(v1::MarkRequest::default());

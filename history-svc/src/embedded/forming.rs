@@ -62,8 +62,8 @@ pub struct Refusal {
 /// The records so far.
 #[derive(Debug, Default)]
 pub struct Forming {
-    /// Keys and values of rows, and of cells. Two buffers, since the engine keeps records as slices
-    /// of them in memory, and one small cell must not keep a batch of rows alive.
+    /// Keys and values of rows, and of cells. Two buffers, since the engine keeps records as
+    /// slices of them in memory, and one small cell must not keep a batch of rows alive.
     pub logs: BytesMut,
     pub cells: BytesMut,
     pub records: Vec<Record>,

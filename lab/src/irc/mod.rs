@@ -1,7 +1,8 @@
 //! IRC days: real talk of hundreds of people, as input for replays.
 //!
 //! `Day` is the file as written, [`script`] turns it into users and steps, and [`generate`] makes
-//! logs of the same form for tests. Knows nothing of gRPC; the replay drives sessions from a script.
+//! logs of the same form for tests. Knows nothing of gRPC; the replay drives sessions from a
+//! script.
 //!
 //! Invariant: every line of the file is one `Line`. What is not understood is `Odd`, kept and
 //! counted, so that a replay's counts always add up to the file's.
@@ -239,7 +240,8 @@ mod tests {
 
     #[test]
     fn times_wrap_at_midnight_and_never_go_back() {
-        let log = "[23:59] <a> x\n=== b has joined #c\n[00:01] <a> y\n[00:00] <a> z\n[23:58] <a> u\n\
+        let log = "[23:59] <a> x\n=== b has joined #c\n[00:01] <a> y\n[00:00] <a> z\n\
+                   [23:58] <a> u\n\
                    [00:02] <a> v\n";
         let minutes: Vec<_> = Day::parse(log.as_bytes())
             .lines

@@ -317,7 +317,9 @@ mod tests {
     proptest! {
         /// Generated or not, steps are consistent and every line of the file is accounted for.
         #[test]
-        fn scripts_are_consistent(seed in any::<u64>(), people in 1..30usize, lines in 0..300usize) {
+        fn scripts_are_consistent(
+            seed in any::<u64>(), people in 1..30usize, lines in 0..300usize,
+        ) {
             let day = Day::parse(generate(seed, people, lines).as_bytes());
             let script = Script::new(&day);
             assert_consistent(&script);

@@ -42,7 +42,9 @@ mod tests {
         }
 
         #[test]
-        fn anything_else_is_refused_without_panic(body in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn anything_else_is_refused_without_panic(
+            body in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
             let _ = decode(&body);
         }
     }

@@ -53,7 +53,7 @@ impl Endpoint for Echo {
             return std::future::pending().await;
         };
         match self.fault {
-            Fault::Slow(stall) => tokio::time::sleep(stall).await,
+            Fault::Slow(stall) => tokio::time::sleep(stall).await, // tidy: allow-sleep the fault
             // Lets time pass: a loop that is always ready would starve the runtime's timers.
             _ => tokio::task::yield_now().await,
         }

@@ -71,7 +71,7 @@ async fn a_paused_server_does_nothing_until_it_is_resumed() {
     let deadline = Instant::now() + SOON;
     while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
         assert!(Instant::now() < deadline, "never stopped");
-        sleep(POLL).await;
+        sleep(POLL).await; // tidy: allow-sleep polls a condition
     }
     server.signal(Signal::USR1).unwrap();
     assert!(server.is_running() && !server.log().unwrap().contains("got it"));

@@ -1,8 +1,8 @@
 //! The main job: a real day of a channel, replayed through real sessions, checked to the byte.
 //!
 //! [`cast`] makes the people and their devices ([`person`], [`device`]), [`direct`] walks the day's
-//! steps with sessions going offline and the server being killed on the way, [`judge`] compares what
-//! every device got with the server's log and that with the file. [`line`] is what is said,
+//! steps with sessions going offline and the server being killed on the way, [`judge`] compares
+//! what every device got with the server's log and that with the file. [`line`] is what is said,
 //! [`ledger`] what all share.
 //!
 //! Invariant: the judgement rests on the file and on what the devices got; the server's own log is

@@ -1,8 +1,8 @@
 //! The task behind a session: connects, serves, comes back.
 //!
-//! Carries frames, commands and time to the `core`, which decides, and carries its answers away. One task per
-//! session; nothing is spawned per message. Ends when the application drops or closes the
-//! session, or when the server says that the device must not come back.
+//! Carries frames, commands and time to the `core`, which decides, and carries its answers away.
+//! One task per session; nothing is spawned per message. Ends when the application drops or closes
+//! the session, or when the server says that the device must not come back.
 
 use super::command::Command;
 use super::connection::{Connection, Opening};

@@ -15,7 +15,7 @@ const SERVICE: &[&str] = &[PROTO, KIT];
 /// Each crate of ours and those of ours that it may depend on.
 const LADDER: &[(&str, &[&str])] = &[
     (PROTO, &[]),
-    (KIT, &[PROTO]),
+    (KIT, &[]),
     ("heddle-gateway", SERVICE),
     ("heddle-chat", SERVICE),
     ("heddle-presence", SERVICE),
@@ -37,9 +37,18 @@ const LADDER: &[(&str, &[&str])] = &[
             "heddle-lab",
         ],
     ),
+    // Scenarios plant faults in the services that they run, and check their data.
     (
         "heddle-e2e",
-        &[PROTO, KIT, "heddle-sdk", "heddle-lab", "heddle"],
+        &[
+            PROTO,
+            KIT,
+            "heddle-gateway",
+            "heddle-history",
+            "heddle-sdk",
+            "heddle-lab",
+            "heddle",
+        ],
     ),
     ("xtask", &["heddle-lab"]),
 ];

@@ -29,7 +29,9 @@ proptest! {
     }
 
     #[test]
-    fn a_saved_history_judges_the_same(users in 1..5u32, ops in ops(), cut in any::<prop::sample::Index>()) {
+    fn a_saved_history_judges_the_same(
+        users in 1..5u32, ops in ops(), cut in any::<prop::sample::Index>(),
+    ) {
         let mut history = clean(users, &ops);
         let device = cut.index(history.devices.len());
         history.devices[device].stream.pop();
