@@ -300,6 +300,9 @@ impl Device {
         let Some(session) = &self.session else {
             return;
         };
+        if self.ledger.is_over.load(Ordering::Relaxed) {
+            return;
+        }
         for (room, seq) in reads.into_iter().enumerate().filter(|&(_, seq)| seq > 0) {
             // A mark that the session can't take any more is not asked of anybody.
             if session.mark_read(self.rooms[room], seq).await.is_ok() {

@@ -4,6 +4,7 @@
 //! these, user by user, from the file.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::ReplayError;
@@ -61,6 +62,11 @@ impl<'a> Judge<'a> {
             logs,
             read: vec![HashMap::new(); ROOMS],
         };
+        ledger.is_over.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        while Instant::now() < deadline && !judge.has_everything() {
+            tokio::time::sleep(POLL).await;
+        }
         judge.mark().await?;
         Ok(judge)
     }
@@ -99,6 +105,11 @@ impl<'a> Judge<'a> {
     }
 
     fn is_settled(&self) -> bool {
+        self.has_everything() && (1..ROOMS).all(|room| self.marks_settled(room))
+    }
+
+    /// Every device has every event that it is due.
+    fn has_everything(&self) -> bool {
         self.cast.seats.iter().all(|seat| {
             let last = |room: usize| {
                 let runs = &notes(&seat.notes).runs[room];
@@ -108,7 +119,7 @@ impl<'a> Judge<'a> {
                 let due = self.logs[room].due(seat.user);
                 last(room) >= due.last().map_or(0, |run| run.1)
             })
-        }) && (1..ROOMS).all(|room| self.marks_settled(room))
+        })
     }
 
     /// Judges all; what is wrong is in the ledger.

@@ -26,6 +26,8 @@ pub struct Ledger {
     flying: Vec<AtomicU32>,
     /// By user: a member of the channel now.
     members: Vec<AtomicBool>,
+    /// The day is over: nobody reads any further.
+    pub is_over: AtomicBool,
     /// Sends answered.
     pub settled: AtomicU64,
     /// Events received, by all devices.
@@ -77,6 +79,7 @@ impl Ledger {
             speakers: AtomicU64::new(0),
             flying: (0..users).map(|_| AtomicU32::new(0)).collect(),
             members: (0..users).map(|_| AtomicBool::new(false)).collect(),
+            is_over: AtomicBool::new(false),
             settled: AtomicU64::new(0),
             deliveries: AtomicU64::new(0),
             problems: Mutex::default(),

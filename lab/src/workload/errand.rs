@@ -39,7 +39,7 @@ pub async fn run(
 ) {
     shared.outstanding.fetch_add(1, Ordering::Relaxed);
     match errand {
-        Errand::Change(frame, send) => change(&shared, &handle, frame, send).await,
+        Errand::Change(frame, send) => change(&shared, user, &handle, frame, send).await,
         Errand::Mark(frame) => drop(ask(&handle, frame).await),
         Errand::Hide(frame, conversation, seq) => {
             // Told before it is asked: a reader that misses the message is then no surprise.
@@ -67,8 +67,13 @@ pub async fn run(
     shared.outstanding.fetch_sub(1, Ordering::Relaxed);
 }
 
-async fn change(shared: &Shared, handle: &SessionHandle, frame: Frame, send: Send) {
-    let index = shared.recorder.lock().send(send);
+async fn change(shared: &Shared, user: usize, handle: &SessionHandle, frame: Frame, send: Send) {
+    let index = {
+        // Changes fly beside messages and name no predecessor: each is in an order of its own.
+        let mut history = shared.recorder.lock();
+        let device = history.device(user as u32, format!("{} changes", shared.ids[user]));
+        history.send(Send { device, ..send })
+    };
     let (answer, lost) = ask(handle, frame).await;
     let outcome = match answer {
         Ok(Answer::Edit(edit)) => Outcome::Ok(edit.seq),

@@ -60,7 +60,11 @@ pub fn event(shared: &Shared, event: &v1::Event) -> Option<checker::Event> {
         seq: event.seq,
         target,
         body,
-        id: id(&event.client_message_id),
+        // Membership changes are made by calls that mint ids of their own.
+        id: match kind {
+            Kind::System => 0,
+            _ => id(&event.client_message_id),
+        },
     })
 }
 
