@@ -72,11 +72,7 @@ enum Task {
     /// Break a server on purpose under load and check what everybody got.
     Faults {
         /// Which suite and how, such as `kill --shape one --cycles 100 --seed 1 --json`.
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            required = true
-        )]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         suite: Vec<String>,
     },
 }
