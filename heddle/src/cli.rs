@@ -1,6 +1,7 @@
 //! The command line: one enum of commands, each with its own file.
 //!
-//! Invariant: results go to stdout, everything else to stderr; `--json` output is one value per line.
+//! Invariant: results go to stdout, everything else to stderr; `--json` output is one value per
+//! line.
 
 use crate::commands::{conversations, history, id, lab, presence, send, tail, token};
 use crate::failure::Outcome;

@@ -1,7 +1,7 @@
 //! The server's own signing key, and tokens minted from it.
 //!
-//! `serve` makes the key at its first start; `token` and clients on the same machine mint from it. A product
-//! that has its own sign-in configures its public keys instead and needs none of this.
+//! `serve` makes the key at its first start; `token` and clients on the same machine mint from it.
+//! A product that has its own sign-in configures its public keys instead and needs none of this.
 //!
 //! Invariant: the private half is readable by its owner only.
 

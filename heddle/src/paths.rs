@@ -1,7 +1,7 @@
 //! Where things lie on a person's machine.
 //!
-//! The server's data directory is also where clients on the same machine keep what they must remember
-//! (`clients/USER/DEVICE`) and find the key that tokens are minted with.
+//! The server's data directory is also where clients on the same machine keep what they must
+//! remember (`clients/USER/DEVICE`) and find the key that tokens are minted with.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! The main job, small: a generated day through real sessions, once in peace and once under SIGKILL.
+//! The main job, small: a generated day through real sessions, once in peace and once under
+//! SIGKILL.
 //!
 //! Real days are replayed by hand or where `HEDDLE_CORPORA` names them; the form is the same.
 

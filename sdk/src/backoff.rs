@@ -26,8 +26,8 @@ impl Default for BackoffPolicy {
 }
 
 impl BackoffPolicy {
-    /// The delay before try number `attempt + 1`, after `attempt` failures (from 1). What the server asked
-    /// for is added in front: its delay carries its own jitter.
+    /// The delay before try number `attempt + 1`, after `attempt` failures (from 1). What the
+    /// server asked for is added in front: its delay carries its own jitter.
     pub fn delay(&self, attempt: u32, asked: Option<Duration>, chance: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(20);
         let ceiling = self

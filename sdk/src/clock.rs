@@ -1,7 +1,7 @@
 //! The server's time, as far as the client knows it, and ids minted on it.
 //!
-//! Shared by a client's sessions and calls; each answer that carries the server's time corrects it. Ids
-//! must be minted on the server's time, since they are refused when they are ahead of it.
+//! Shared by a client's sessions and calls; each answer that carries the server's time corrects it.
+//! Ids must be minted on the server's time, since they are refused when they are ahead of it.
 
 use heddle_proto::ids::MessageId;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,7 +1,8 @@
-//! A server double for tests: it speaks `heddle.v1` over TCP and does what a test tells it, frame by frame.
+//! A server double for tests: it speaks `heddle.v1` over TCP and does what a test tells it, frame
+//! by frame.
 //!
-//! A test takes each stream that a client opens ([`Double::accept`]), reads frames up and writes frames down.
-//! Unary calls are answered by a script of results, in order.
+//! A test takes each stream that a client opens ([`Double::accept`]), reads frames up and writes
+//! frames down. Unary calls are answered by a script of results, in order.
 
 use heddle_proto::v1::messaging_service_server::{MessagingService, MessagingServiceServer};
 use heddle_proto::v1::{self, open_session_request as up, open_session_response as down};

@@ -1,7 +1,7 @@
 //! Why a call failed, as the server told it or as the client found out by itself.
 //!
-//! Built from a gRPC status (unary calls), from a [`v1::Error`] (inside a session) or locally. Everything
-//! that decides about retries asks [`Error::is_retryable`] and nothing else.
+//! Built from a gRPC status (unary calls), from a [`v1::Error`] (inside a session) or locally.
+//! Everything that decides about retries asks [`Error::is_retryable`] and nothing else.
 
 use heddle_proto::{errors, v1};
 use std::{fmt, time::Duration};

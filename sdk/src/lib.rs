@@ -1,5 +1,5 @@
-//! The Rust client of Heddle: sessions that come back by themselves, an outbox that loses and doubles
-//! nothing, typed updates and errors.
+//! The Rust client of Heddle: sessions that come back by themselves, an outbox that loses and
+//! doubles nothing, typed updates and errors.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), heddle_sdk::Error> {
@@ -26,8 +26,8 @@
 //! # }
 //! ```
 //!
-//! Depends on the protocol only. Decisions are pure (`outbox`, `backoff`, what lies under `session`);
-//! [`model`] shows what the updates amount to.
+//! Depends on the protocol only. Decisions are pure (`outbox`, `backoff`, what lies under
+//! `session`); [`model`] shows what the updates amount to.
 
 mod backoff;
 mod client;

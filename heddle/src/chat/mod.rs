@@ -1,9 +1,11 @@
 //! `heddle chat`: a line-mode client for a person.
 //!
-//! `terminal` is the person's side, `memory` what outlives the process, `room` what is shown, `command` what lines
-//! mean, `perform` does them. This file is the loop between the session and the person.
+//! `terminal` is the person's side, `memory` what outlives the process, `room` what is shown,
+//! `command` what lines mean, `perform` does them. This file is the loop between the session and
+//! the person.
 //!
-//! Invariant: a line that was typed is sent once, whatever happens to server or client; a message is shown once.
+//! Invariant: a line that was typed is sent once, whatever happens to server or client; a message
+//! is shown once.
 
 mod command;
 mod memory;

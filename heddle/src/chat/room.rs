@@ -105,7 +105,8 @@ impl Ticks {
         self.line(conversation, me);
     }
 
-    /// The line to show after a mark moved: when everybody has received, or read, the last own message.
+    /// The line to show after a mark moved: when everybody has received, or read, the last own
+    /// message.
     pub(super) fn line(&mut self, conversation: &ConversationView, me: &str) -> Option<String> {
         let own = |message: &&heddle_sdk::model::MessageView| message.sender == me;
         let last = conversation.messages.values().rev().find(own)?.seq;

@@ -1,8 +1,8 @@
 //! The person's side: lines in, lines out, the prompt between.
 //!
-//! Two threads, since a terminal blocks: one reads lines with an editor that lets others print above the
-//! line being typed, one prints. `super` talks to both through bounded queues; the reading thread gets
-//! the prompt for the next line with the answer to the last one.
+//! Two threads, since a terminal blocks: one reads lines with an editor that lets others print
+//! above the line being typed, one prints. `super` talks to both through bounded queues; the
+//! reading thread gets the prompt for the next line with the answer to the last one.
 //!
 //! Without a terminal (input from a pipe) lines are read and printed plainly.
 

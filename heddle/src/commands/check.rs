@@ -1,6 +1,7 @@
 //! `heddle check`: judges a history that a workload wrote, or looks at every record of a store.
 //!
-//! The judging is `heddle-lab`'s and history-svc's; here results become lines. Exit 0 only if nothing is wrong.
+//! The judging is `heddle-lab`'s and history-svc's; here results become lines. Exit 0 only if
+//! nothing is wrong.
 
 use crate::failure::{Failure, Outcome};
 use clap::Args;

@@ -1,6 +1,7 @@
 //! Events, states and people, as lines for people and as JSON for machines.
 //!
-//! Invariant: what others wrote never controls the terminal: control characters are shown, not sent.
+//! Invariant: what others wrote never controls the terminal: control characters are shown, not
+//! sent.
 
 use heddle_sdk::{ConversationId, v1};
 use serde_json::{Value, json};

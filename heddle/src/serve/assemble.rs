@@ -1,7 +1,7 @@
 //! Assemble: the five services in one process, each reached by the others over a local link.
 //!
-//! The same protobuf, the same layers and the same code as five processes on five machines; only the
-//! links differ. `heddle serve` and the scenarios of `e2e` start a server with [`start`].
+//! The same protobuf, the same layers and the same code as five processes on five machines; only
+//! the links differ. `heddle serve` and the scenarios of `e2e` start a server with [`start`].
 //!
 //! Invariant: services are started before those that call them, so a drain, which goes the other
 //! way, ends callers first and the store last; the sockets outlive the gateway.

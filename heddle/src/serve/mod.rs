@@ -1,7 +1,7 @@
 //! `heddle serve`: everything in one process on the embedded store.
 //!
-//! Flags become settings, the data directory and its signing key are made, [`assemble`] starts the services, and
-//! `welcome` says what to do next. kit runs the process and drains it.
+//! Flags become settings, the data directory and its signing key are made, [`assemble`] starts the
+//! services, and `welcome` says what to do next. kit runs the process and drains it.
 
 pub mod assemble;
 mod welcome;
@@ -144,8 +144,8 @@ fn configured(args: &ServeArgs) -> Outcome<ServeConfig> {
     Ok(config)
 }
 
-/// The allocator decides on huge pages before main begins, from its environment: so begin again with it set.
-/// Does nothing where that cannot be done; the server only uses more memory then.
+/// The allocator decides on huge pages before main begins, from its environment: so begin again
+/// with it set. Does nothing where that cannot be done; the server only uses more memory then.
 fn without_huge_pages() {
     use std::os::unix::process::CommandExt;
     if std::env::var_os(NO_HUGE_PAGES).is_some() {

@@ -87,7 +87,8 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Where the server is: `http://host:port`, `https://host:port` or `host:port`. Several are tried in turns.
+    /// Where the server is: `http://host:port`, `https://host:port` or `host:port`. Several are
+    /// tried in turns.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.addresses.push(address.into());
         self

@@ -84,8 +84,8 @@ impl Client {
         self.call(request, call).await
     }
 
-    /// The caller's whole list. Its position is the first page's: what changes meanwhile comes as events
-    /// after it, which a view applies without harm to what later pages show already.
+    /// The caller's whole list. Its position is the first page's: what changes meanwhile comes as
+    /// events after it, which a view applies without harm to what later pages show already.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         let mut request = v1::ListConversationsRequest {
             page_size: PAGE_SIZE,

@@ -1,4 +1,5 @@
-//! Messages by unary call: send, change, read back. For what needs no session, and for edits and the like.
+//! Messages by unary call: send, change, read back. For what needs no session, and for edits and
+//! the like.
 
 use super::Client;
 use crate::{Error, Sent, outbox::Outgoing};
@@ -23,7 +24,8 @@ pub enum Page {
 }
 
 impl Client {
-    /// Sends one message and waits until it is stored. A session's outbox does the same and keeps the order.
+    /// Sends one message and waits until it is stored. A session's outbox does the same and keeps
+    /// the order.
     pub async fn send(&self, outgoing: Outgoing) -> Result<Sent, Error> {
         let client_message_id = outgoing.client_message_id;
         let request = v1::SendMessageRequest {

@@ -1,7 +1,7 @@
 //! The client: where the server is, who the user is, and unary calls.
 //!
-//! Cheap to clone. Sessions are opened from it and share its clock and its token provider, each over a
-//! connection of its own. The calls are in the files beside, by service.
+//! Cheap to clone. Sessions are opened from it and share its clock and its token provider, each
+//! over a connection of its own. The calls are in the files beside, by service.
 
 mod builder;
 mod conversations;
@@ -74,8 +74,8 @@ impl Client {
         self.shared.clock.mint()
     }
 
-    /// The connection for unary calls, for services that the client does not wrap; calls over it need
-    /// `authorization` metadata.
+    /// The connection for unary calls, for services that the client does not wrap; calls over it
+    /// need `authorization` metadata.
     pub fn channel(&self) -> Channel {
         self.shared.channel()
     }
@@ -87,7 +87,8 @@ impl Client {
         self.shared.tasks.wait().await;
     }
 
-    /// Makes a call, with the token, and again while it may help: every call is a read, or carries an id.
+    /// Makes a call, with the token, and again while it may help: every call is a read, or carries
+    /// an id.
     pub(crate) async fn call<M, R, F, Fut>(&self, message: M, invoke: F) -> Result<R, Error>
     where
         M: Clone,
@@ -191,8 +192,8 @@ impl Shared {
         place.channel.get_or_init(connect).clone()
     }
 
-    /// A connection of its own for a session: to one of the addresses that the server named, or else to the
-    /// client's own.
+    /// A connection of its own for a session: to one of the addresses that the server named, or
+    /// else to the client's own.
     pub(crate) async fn session_channel(&self, named: &[String]) -> Result<Channel, Error> {
         for address in named {
             let endpoint = self.template.endpoint(address)?;

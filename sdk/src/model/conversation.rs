@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Unread {
     /// Others' messages since the user joined, after the read mark, not deleted.
     pub count: u64,
-    /// False when messages were deleted before the snapshot, and the read mark now stands among them: the
-    /// count may then be too small. A new snapshot, or reading on, makes it exact.
+    /// False when messages were deleted before the snapshot, and the read mark now stands among
+    /// them: the count may then be too small. A new snapshot, or reading on, makes it exact.
     pub is_exact: bool,
 }
 

@@ -1,10 +1,11 @@
 //! What the updates amount to: the state that a user sees, folded from snapshot, events and states.
 //!
-//! Pure; used by applications that show conversations, and by checkers as a second opinion on the server. A
-//! [`MailboxView`] starts from a snapshot (or from nothing, at position 0) and applies each delivery once.
+//! Pure; used by applications that show conversations, and by checkers as a second opinion on the
+//! server. A [`MailboxView`] starts from a snapshot (or from nothing, at position 0) and applies
+//! each delivery once.
 //!
-//! Invariant: unread is the difference of ordinals between head and read mark, less what was deleted in between;
-//! a delivery at or below the view's position changes nothing.
+//! Invariant: unread is the difference of ordinals between head and read mark, less what was
+//! deleted in between; a delivery at or below the view's position changes nothing.
 
 mod conversation;
 mod message;

@@ -4,7 +4,8 @@
 //! the process. Pure: no clock, no wire; time in milliseconds of any steady clock.
 //!
 //! Invariants: a send is settled exactly once; a retry carries the same id and body; a send is
-//! transmitted only behind its predecessor in the conversation, which it names while that is unanswered.
+//! transmitted only behind its predecessor in the conversation, which it names while that is
+//! unanswered.
 
 mod lane;
 pub mod store;
@@ -162,7 +163,8 @@ impl<T> Outbox<T> {
         self.delayed.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// The server answered. `chance` in `0.0..1.0` is for jitter, `mint` makes an id on the server's time.
+    /// The server answered. `chance` in `0.0..1.0` is for jitter, `mint` makes an id on the
+    /// server's time.
     pub fn answer(
         &mut self,
         request_id: u64,

@@ -1,10 +1,12 @@
 //! Where sends outlive the process: a restarted client loses and doubles nothing.
 //!
 //! A session's handle puts a send here before it queues it; the engine removes it once it is
-//! settled. The default keeps nothing beyond the process; [`FileOutbox`] is for one device of a person.
+//! settled. The default keeps nothing beyond the process; [`FileOutbox`] is for one device of a
+//! person.
 //!
-//! Law of [`OutboxStore`]: `load` gives what was put and not removed, in the order of putting; a `put` that has
-//! answered survives the death of the process. Removing twice, or what is not there, is no error.
+//! Law of [`OutboxStore`]: `load` gives what was put and not removed, in the order of putting; a
+//! `put` that has answered survives the death of the process. Removing twice, or what is not there,
+//! is no error.
 
 use super::Outgoing;
 use heddle_proto::ids::{LogId, MessageId};
@@ -31,8 +33,8 @@ pub trait OutboxStore: Send + Sync + 'static {
 
 /// One file of records, appended to; rewritten when nothing is left in it.
 ///
-/// A record is a length (4 bytes, big-endian) and a `SendMessageRequest`; one without a message says that the
-/// id is removed. A cut tail, as a crash leaves it, is ignored.
+/// A record is a length (4 bytes, big-endian) and a `SendMessageRequest`; one without a message
+/// says that the id is removed. A cut tail, as a crash leaves it, is ignored.
 #[derive(Debug, Clone)]
 pub struct FileOutbox {
     state: Arc<Mutex<State>>,

@@ -31,7 +31,8 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Waits until it is stored, or refused for good. The message is sent whether or not anybody waits.
+    /// Waits until it is stored, or refused for good. The message is sent whether or not anybody
+    /// waits.
     pub async fn done(self) -> Result<Sent, Error> {
         self.answer.await.unwrap_or_else(|_| Err(Error::closed()))
     }
@@ -66,8 +67,8 @@ impl SessionHandle {
         self.enqueue(outgoing, WhenFull::Wait).await?.done().await
     }
 
-    /// Queues a message. Messages to one conversation keep the order of queueing. With a store, the message
-    /// survives the process once this has answered.
+    /// Queues a message. Messages to one conversation keep the order of queueing. With a store, the
+    /// message survives the process once this has answered.
     pub async fn enqueue(&self, outgoing: Outgoing, full: WhenFull) -> Result<Sending, Error> {
         let permit = match full {
             WhenFull::Wait => self.outbox_room.clone().acquire_owned().await.ok(),
@@ -93,8 +94,8 @@ impl SessionHandle {
         })
     }
 
-    /// Queues a message without waiting; what becomes of it comes as `Update::Sent`. For load drivers:
-    /// such a message is in no store.
+    /// Queues a message without waiting; what becomes of it comes as `Update::Sent`. For load
+    /// drivers: such a message is in no store.
     pub fn send_nowait(&self, outgoing: Outgoing) -> Result<(), Error> {
         let room = self.outbox_room.clone().try_acquire_owned();
         let permit = room.map_err(|_| Error::outbox_full(self.outbox_len_max))?;
@@ -119,8 +120,8 @@ impl SessionHandle {
         room.map(drop).map_err(|_| Error::closed())
     }
 
-    /// Says that the user has read a conversation up to a seq. Told soon, together with others, and again
-    /// until the server has it.
+    /// Says that the user has read a conversation up to a seq. Told soon, together with others, and
+    /// again until the server has it.
     pub async fn mark_read(&self, conversation: LogId, seq: u64) -> Result<(), Error> {
         let command = Command::Read { conversation, seq };
         self.commands
@@ -166,7 +167,8 @@ impl SessionHandle {
         self.request(up::Frame::Status(request)).await.map(drop)
     }
 
-    /// Chooses whose presence comes as updates, now and after each reconnect; answers as they are now.
+    /// Chooses whose presence comes as updates, now and after each reconnect; answers as they are
+    /// now.
     pub async fn watch_presence(&self, user_ids: Vec<String>) -> Result<Vec<v1::Presence>, Error> {
         let request = v1::WatchPresenceRequest {
             user_ids,
@@ -178,8 +180,9 @@ impl SessionHandle {
         }
     }
 
-    /// Sends any frame once and waits for its answer. Fails with a retryable error while disconnected, or
-    /// when the connection ends first; calls that carry an id may then be repeated as they were.
+    /// Sends any frame once and waits for its answer. Fails with a retryable error while
+    /// disconnected, or when the connection ends first; calls that carry an id may then be repeated
+    /// as they were.
     pub async fn request(&self, frame: up::Frame) -> Result<Outcome, Error> {
         let permit = self.request_permit().await?;
         let (answer, answered) = oneshot::channel();

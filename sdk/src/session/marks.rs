@@ -1,9 +1,11 @@
-//! Read marks, coalesced: the newest of each conversation, a few at a time, until the server has them.
+//! Read marks, coalesced: the newest of each conversation, a few at a time, until the server has
+//! them.
 //!
-//! The engine sends what [`Marks::next`] gives and tells the answers. Pure; time in milliseconds of any
-//! steady clock.
+//! The engine sends what [`Marks::next`] gives and tells the answers. Pure; time in milliseconds of
+//! any steady clock.
 //!
-//! Invariant: a mark is kept until it is answered; of two marks of a conversation the greater one wins.
+//! Invariant: a mark is kept until it is answered; of two marks of a conversation the greater one
+//! wins.
 
 use heddle_proto::ids::LogId;
 use std::collections::{BTreeMap, HashMap};

@@ -1,11 +1,11 @@
 //! A device's session: one long-lived stream that comes back by itself.
 //!
-//! [`Session`] is the application's reading side, [`SessionHandle`] the writing side; the `engine` behind them
-//! owns the connection, the `core` the decisions, and small pure modules the rules: `track` (holes), `acks`,
-//! `marks`, and the crate's outbox.
+//! [`Session`] is the application's reading side, [`SessionHandle`] the writing side; the `engine`
+//! behind them owns the connection, the `core` the decisions, and small pure modules the rules:
+//! `track` (holes), `acks`, `marks`, and the crate's outbox.
 //!
-//! Invariant: the application sees each position of the mailbox once, in order, without a hole; where that
-//! cannot be, it is told `Reset`. Nothing is acknowledged that it has not handled.
+//! Invariant: the application sees each position of the mailbox once, in order, without a hole;
+//! where that cannot be, it is told `Reset`. Nothing is acknowledged that it has not handled.
 
 mod acks;
 mod command;
@@ -104,8 +104,9 @@ impl SessionBuilder {
         self
     }
 
-    /// How many updates may wait for the application. The server's window of unacknowledged bytes stops it
-    /// long before; if it does not, the session disconnects and comes back once there is room.
+    /// How many updates may wait for the application. The server's window of unacknowledged bytes
+    /// stops it long before; if it does not, the session disconnects and comes back once there is
+    /// room.
     pub fn updates_len_max(mut self, updates_len_max: usize) -> Self {
         self.updates_len_max = updates_len_max.max(1);
         self
@@ -123,7 +124,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Starts the session; it connects, and stays connected, by itself. `connected()` waits for that.
+    /// Starts the session; it connects, and stays connected, by itself. `connected()` waits for
+    /// that.
     pub async fn open(self) -> Result<Session, Error> {
         let shared = self.client.shared.clone();
         let left = match &self.store {
@@ -204,8 +206,8 @@ enum Place {
 }
 
 impl Session {
-    /// The next update; `None` once the session is over. Asking says that those before are handled. Safe to
-    /// cancel.
+    /// The next update; `None` once the session is over. Asking says that those before are handled.
+    /// Safe to cancel.
     pub async fn next(&mut self) -> Option<Update> {
         self.handled();
         let update = self.updates.recv().await?;
@@ -236,7 +238,8 @@ impl Session {
         self.handle.clone()
     }
 
-    /// Ends the session in peace: what was handled is acknowledged. What is in a store is sent by the next session.
+    /// Ends the session in peace: what was handled is acknowledged. What is in a store is sent by
+    /// the next session.
     pub async fn close(mut self) {
         self.handled();
         self.cancel.cancel();

@@ -1,7 +1,7 @@
 //! How far the application has come: told by its side, read by the engine.
 //!
-//! Between the two sides of a session, so that handling an event costs the engine no wake-up of its own: it is
-//! woken for the first one after an acknowledgement and for each 32nd.
+//! Between the two sides of a session, so that handling an event costs the engine no wake-up of its
+//! own: it is woken for the first one after an acknowledgement and for each 32nd.
 //!
 //! Invariant: a position of a line of history before the last reset is never reported.
 

@@ -68,8 +68,9 @@ impl Track {
         Step::Next
     }
 
-    /// The server tells the mailbox's head. True when what it told the last time has still not come, though
-    /// all that came is acknowledged (`acknowledged` is the position up to which): resume.
+    /// The server tells the mailbox's head. True when what it told the last time has still not
+    /// come, though all that came is acknowledged (`acknowledged` is the position up to which):
+    /// resume.
     pub fn head(&mut self, head: Cursor, acknowledged: u64) -> bool {
         let mine = self.position();
         let missing = mine < self.head_seen && acknowledged >= mine;

@@ -1,11 +1,12 @@
 //! The session's state between its wire and its application: what to tell either next.
 //!
-//! The engine feeds it frames, commands and time, and carries away frames ([`Core::next_frame`]) and
-//! updates. `down`
-//! takes the server's frames, `up` makes ours. Does no I/O; time in milliseconds since the session began.
+//! The engine feeds it frames, commands and time, and carries away frames ([`Core::next_frame`])
+//! and updates. `down`
+//! takes the server's frames, `up` makes ours. Does no I/O; time in milliseconds since the session
+//! began.
 //!
-//! Invariants: what the application must hear is never dropped; hints are, when it is behind. All queues are
-//! bounded by permits that callers hold, or by the server's window.
+//! Invariants: what the application must hear is never dropped; hints are, when it is behind. All
+//! queues are bounded by permits that callers hold, or by the server's window.
 
 mod down;
 mod up;
