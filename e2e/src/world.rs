@@ -50,8 +50,10 @@ impl World {
         let dir = tempfile::tempdir()?;
         let public = dir.path().join("public.pem");
         let signer = Signer::create(&public)?;
-        let mut config = ServeConfig::default();
-        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = ServeConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ..ServeConfig::default()
+        };
         config.history.data_dir = dir.path().join("data");
         config.history.disk_free_bytes_min = 0;
         config.gateway.auth.key_file = Some(public);

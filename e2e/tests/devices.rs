@@ -15,7 +15,7 @@ use v1::state_change::Kind as State;
 /// who comes later is told it with the message itself.
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
-    Event(v1::Event),
+    Event(Box<v1::Event>),
     State(v1::StateChange),
 }
 
@@ -28,17 +28,23 @@ fn told(person: &Person, after: u64) -> Vec<(u64, u64, Told)> {
             Update::Event(it) => {
                 let event = v1::Event {
                     overlay: None,
-                    ..it.event.clone().expect("an event")
+                    ..it.event.clone().unwrap_or_default()
                 };
-                (it.cursor, it.previous_position, Told::Event(event))
+                (
+                    it.cursor,
+                    it.previous_position,
+                    Told::Event(Box::new(event)),
+                )
             }
             Update::State(it) => {
-                let state = it.state.clone().expect("a state");
+                let state = it.state.clone().unwrap_or_default();
                 (it.cursor, it.previous_position, Told::State(state))
             }
             _ => continue,
         };
-        let cursor = cursor.expect("a cursor");
+        let Some(cursor) = cursor else {
+            panic!("told without a place: {what:?}")
+        };
         if let Some(previous) = previous {
             assert_eq!(before, previous, "a place without its predecessor");
         }

@@ -70,7 +70,7 @@ fn holding(directory: &Path, words: &[&str]) -> std::io::Result<Vec<PathBuf>> {
                 .windows(word.len())
                 .any(|part| part == word.as_bytes())
         };
-        if words.iter().any(|word| holds(word)) {
+        if words.iter().any(holds) {
             found.push(path);
         }
     }

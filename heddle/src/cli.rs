@@ -49,7 +49,12 @@ pub fn main() -> ExitCode {
 }
 
 fn perform(command: Option<Command>) -> Outcome<ExitCode> {
-    match command.unwrap_or(Command::Serve(serve::ServeArgs::default())) {
+    // Parsed anew rather than defaulted, so that the environment counts.
+    let serving = || Cli::parse_from(["heddle", "serve"]).command;
+    let Some(command) = command.or_else(serving) else {
+        return Ok(ExitCode::FAILURE);
+    };
+    match command {
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => done(token::run(&args)),
         Command::Id(args) => done(id::run(&args)),

@@ -36,6 +36,9 @@ impl Failure {
 impl From<heddle_sdk::Error> for Failure {
     fn from(error: heddle_sdk::Error) -> Self {
         let hint = match (error.reason, error.code) {
+            _ if error.message.contains("certificate") => {
+                "--ca names a file with the authority, or the certificate itself, to trust"
+            }
             (Reason::TokenInvalid, _) | (_, Code::Unauthenticated) => {
                 "mint a token from the server's data directory with `heddle token --as USER`, \
                  and pass it with --token"

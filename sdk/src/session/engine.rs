@@ -13,6 +13,7 @@ use crate::outbox::store::OutboxStore;
 use crate::{Backoff, Error, client::Shared, error::Reason};
 use futures_util::FutureExt;
 use heddle_proto::v1;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -99,6 +100,8 @@ impl Engine {
 
     async fn serve(&mut self, mut connection: Connection, caught_up: &mut bool) -> End {
         let cancel = self.cancel.clone();
+        // One timer for all that is due, moved only when the next thing is due at another time.
+        let mut timer = pin!(tokio::time::sleep_until(self.started));
         loop {
             let now_ms = self.now_ms();
             let stalled = self.transmit(&connection, now_ms);
@@ -117,10 +120,12 @@ impl Engine {
             if self.core.is_behind() {
                 return End::Resume("the application does not read; going on when it does");
             }
-            let wake = self
-                .core
-                .wake_at_ms(stalled)
-                .map(|at| self.started + millis(at));
+            let wake = self.core.wake_at_ms(stalled);
+            if let Some(at) = wake.map(|at_ms| self.started + millis(at_ms))
+                && timer.deadline() != at
+            {
+                timer.as_mut().reset(at);
+            }
             let end = tokio::select! {
                 () = cancel.cancelled() => Err(End::Closed),
                 frame = connection.inbound.message() => self.inbound(frame, caught_up),
@@ -129,9 +134,7 @@ impl Engine {
                     self.core.taken(self.now_ms());
                     Ok(())
                 }
-                () = tokio::time::sleep_until(wake.unwrap_or(self.started)), if wake.is_some() => {
-                    Ok(())
-                }
+                () = timer.as_mut(), if wake.is_some() => Ok(()),
                 room = connection.outbound.reserve(), if stalled => {
                     drop(room);
                     Ok(())

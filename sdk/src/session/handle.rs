@@ -181,8 +181,8 @@ impl SessionHandle {
     }
 
     /// Sends any frame once and waits for its answer. Fails with a retryable error while
-    /// disconnected, or when the connection ends first; calls that carry an id may then be
-    /// repeated as they were.
+    /// disconnected, or when the connection ends first; calls that carry an id may then be repeated
+    /// as they were.
     pub async fn request(&self, frame: up::Frame) -> Result<Outcome, Error> {
         let permit = self.request_permit().await?;
         let (answer, answered) = oneshot::channel();

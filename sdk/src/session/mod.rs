@@ -105,8 +105,8 @@ impl SessionBuilder {
     }
 
     /// How many updates may wait for the application. The server's window of unacknowledged bytes
-    /// stops it long before; if it does not, the session disconnects and comes back once there
-    /// is room.
+    /// stops it long before; if it does not, the session disconnects and comes back once there is
+    /// room.
     pub fn updates_len_max(mut self, updates_len_max: usize) -> Self {
         self.updates_len_max = updates_len_max.max(1);
         self
