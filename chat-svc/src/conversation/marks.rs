@@ -82,9 +82,11 @@ impl Conversation {
     /// One's own message is read by oneself; the others see that from the event.
     pub(super) fn move_own_mark(&mut self, sender: &str, seq: u64, ordinal: u64) {
         if let Some(member) = self.roster.member_mut(sender) {
-            member.delivered_seq = seq;
-            member.read_seq = seq;
-            member.read_ordinal = ordinal;
+            member.delivered_seq = member.delivered_seq.max(seq);
+            if seq > member.read_seq {
+                member.read_seq = seq;
+                member.read_ordinal = ordinal;
+            }
         }
     }
 

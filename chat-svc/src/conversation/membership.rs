@@ -8,7 +8,7 @@ use crate::cells;
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
-    internal::FanOutState,
+    internal::{FanOutState, MemberRow},
     time,
     v1::{self, MembershipAction, MembershipChange, Role},
 };
@@ -162,19 +162,29 @@ impl Conversation {
             return;
         };
         consequences.cells.push(cells::member(&self.id, &row));
+        consequences.states.push(self.left(&row, time_ms));
+    }
+
+    /// Tells who left where the membership ended.
+    fn left(&self, row: &MemberRow, time_ms: u64) -> FanOutState {
         let membership = v1::MembershipState {
             conversation_id: self.id.to_bytes(),
             since_seq: row.since_seq,
-            until_seq: seq,
+            until_seq: row.until_seq,
         };
         let change = v1::StateChange {
             create_time: Some(time::timestamp(time_ms)),
             kind: Some(v1::state_change::Kind::Membership(membership)),
         };
-        let state = Bytes::from(change.encode_to_vec());
-        consequences.states.push(FanOutState {
-            user_id: user_id.to_owned(),
-            state,
-        });
+        FanOutState {
+            user_id: row.user_id.clone(),
+            state: Bytes::from(change.encode_to_vec()),
+        }
+    }
+
+    /// The same for all memberships that ended within a stretch of the log, for a new owner.
+    pub fn left_within(&self, first_seq: u64, last_seq: u64, time_ms: u64) -> Vec<FanOutState> {
+        let ended = self.roster.ended_within(first_seq, last_seq);
+        ended.map(|row| self.left(row, time_ms)).collect()
     }
 }

@@ -109,6 +109,12 @@ impl Roster {
             .filter_map(|person| Some((person.current()?, &person.mailbox)))
     }
 
+    /// Stretches whose end lies within a stretch of the log.
+    pub fn ended_within(&self, first_seq: u64, last_seq: u64) -> impl Iterator<Item = &MemberRow> {
+        let stretches = self.people.values().flat_map(|person| &person.stretches);
+        stretches.filter(move |row| (first_seq..=last_seq).contains(&row.until_seq))
+    }
+
     /// Opens a stretch; the row to store.
     pub fn join(&mut self, user_id: &str, role: Role, since_seq: u64, ordinal: u64) -> MemberRow {
         let row = MemberRow {

@@ -44,6 +44,8 @@ pub(super) struct Live {
     pub conversation: Conversation,
     pub open: OpenWork,
     pub marks: HashMap<String, MarkProgress>,
+    /// What was committed while the log is fanned out again: it must not overtake that.
+    pub held: Option<Vec<Told>>,
     pub used_ms: u64,
 }
 
@@ -53,6 +55,7 @@ impl Live {
             conversation,
             open: OpenWork::default(),
             marks: HashMap::new(),
+            held: None,
             used_ms: 0,
         }
     }
@@ -286,7 +289,9 @@ impl Shard {
             Purpose::Hide(hide) => vec![Waiting::Command(hide.waiting.0, hide.waiting.1)],
             Purpose::Hole(_, piece) => vec![Waiting::Piece(piece)],
             Purpose::Recover(recover) => {
+                // The log is loaded and fanned out again once the store reads.
                 self.recovering.insert(recover.log, recover.next_seq);
+                self.conversations.remove(&recover.log);
                 Vec::new()
             }
         };

@@ -33,7 +33,7 @@ impl Shard {
         }
         gathering.send();
         for (log, told) in batch.told {
-            self.fan_out(log, told, true);
+            self.fan_out_in_turn(log, told);
         }
         for (log, sender, ephemeral) in batch.ephemerals {
             self.fan_out_ephemeral(log, &sender, ephemeral);

@@ -19,6 +19,18 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc::error::TrySendError;
 
 impl Shard {
+    /// Sends what a batch tells, or keeps it until the log has been fanned out again: a newer
+    /// membership must not reach a mailbox before the end of an older one.
+    pub(super) fn fan_out_in_turn(&mut self, log: LogId, told: Told) {
+        let slot = self.conversations.get_mut(&log);
+        if let Some(ConversationSlot::Ready(live)) = slot
+            && let Some(held) = &mut live.held
+        {
+            return held.push(told);
+        }
+        self.fan_out(log, told, true);
+    }
+
     /// Sends what a conversation tells to the shards of its recipients; a range closes with it.
     pub(super) fn fan_out(&mut self, log: LogId, told: Told, last_of_range: bool) {
         let shard_count = self.around.peers.len() as u32;

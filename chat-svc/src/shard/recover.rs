@@ -10,7 +10,10 @@ use super::{
     mailboxes::MailboxSlot,
     reads::{Purpose, range},
 };
-use crate::{cells, conversation::event};
+use crate::{
+    cells,
+    conversation::{MARKS_MEMBERS_MAX, event},
+};
 use bytes::Bytes;
 use heddle_proto::{
     ids::LogId,
@@ -64,6 +67,7 @@ impl Shard {
             return;
         };
         let head_seq = live.conversation.head_seq();
+        live.held = Some(Vec::new());
         let range = live.open.begin(from_seq.min(head_seq + 1));
         let recover = Recover {
             log,
@@ -88,34 +92,46 @@ impl Shard {
             tracing::error!(log = %recover.log, seq = recover.next_seq, "nothing to recover from");
             return self.tell_marks_again(recover);
         };
-        recover.next_seq = last.seq + 1;
+        let (first_seq, last_seq, now_ms) = (recover.next_seq, last.seq, self.now_ms());
+        recover.next_seq = last_seq + 1;
+        let conversation = self.conversation_mut(&recover.log);
+        let states = conversation
+            .map(|conversation| conversation.left_within(first_seq, last_seq, now_ms))
+            .unwrap_or_default();
         let told = Told {
             events,
-            states: Vec::new(),
+            states,
             range: recover.range,
         };
         self.fan_out(recover.log, told, false);
         self.go_on(recover);
     }
 
-    /// Marks that were stored a moment ago may not have been told: they are told again.
+    /// Marks that were stored a moment ago may not have been told: they are told again. Then comes
+    /// what was committed meanwhile.
     fn tell_marks_again(&mut self, recover: Recover) {
         let now_ms = self.now_ms();
-        let Some(ConversationSlot::Ready(live)) = self.conversations.get(&recover.log) else {
+        let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&recover.log) else {
             return;
         };
+        let held = live.held.take().unwrap_or_default();
         let conversation = &live.conversation;
-        let marks = conversation.roster.member_count() <= crate::conversation::MARKS_MEMBERS_MAX;
+        let marks = conversation.roster.member_count() <= MARKS_MEMBERS_MAX;
         let members = conversation.roster.members().filter(|_| marks);
-        let states = members
-            .flat_map(|(row, _)| conversation.mark_states(&row.user_id, true, now_ms))
-            .collect();
+        let mut states = Vec::new();
+        for (row, _) in members {
+            self.batch.cells(conversation.mark_cell(&row.user_id));
+            states.extend(conversation.mark_states(&row.user_id, true, now_ms));
+        }
         let told = Told {
             events: Vec::new(),
             states,
             range: recover.range,
         };
         self.fan_out(recover.log, told, true);
+        for told in held {
+            self.fan_out(recover.log, told, true);
+        }
     }
 
     /// Reads what a mailbox misses of a conversation.

@@ -78,6 +78,11 @@ impl Shard {
             for piece in std::mem::take(&mut self.held) {
                 self.apply_or_hold(piece);
             }
+            let absent = |log: &&LogId| !self.conversations.contains_key(log);
+            let absent: Vec<_> = self.recovering.keys().filter(absent).copied().collect();
+            for log in absent {
+                self.load_conversation(log, Vec::new());
+            }
         }
         if now_ms >= self.timers.cursors_ms + CURSORS_INTERVAL_MS {
             self.timers.cursors_ms = now_ms;
