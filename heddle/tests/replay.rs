@@ -12,6 +12,8 @@ use serde_json::Value;
 /// Enough for five kills, small enough for a slow machine.
 const PEOPLE: usize = 40;
 const LINES: usize = 400;
+/// More under SIGKILL: hundreds of sends are in flight at once.
+const LINES_KILLED: usize = 1_500;
 
 fn replay(file: &Path, extra: &[&str]) -> Value {
     let mut heddle = Command::new(env!("CARGO_BIN_EXE_heddle"));
@@ -30,16 +32,16 @@ fn replay(file: &Path, extra: &[&str]) -> Value {
     serde_json::from_str(out.lines().last().unwrap_or_default()).unwrap()
 }
 
-fn day(dir: &Path, seed: u64) -> std::path::PathBuf {
+fn day(dir: &Path, seed: u64, lines: usize) -> std::path::PathBuf {
     let file = dir.join("day.txt");
-    std::fs::write(&file, generate(seed, PEOPLE, LINES)).unwrap();
+    std::fs::write(&file, generate(seed, PEOPLE, lines)).unwrap();
     file
 }
 
 #[test]
 fn a_day_comes_out_whole_on_three_devices_each() {
     let dir = tempfile::tempdir().unwrap();
-    let report = replay(&day(dir.path(), 11), &["--devices", "3"]);
+    let report = replay(&day(dir.path(), 11, LINES), &["--devices", "3"]);
     assert_eq!(report["agrees"], true, "{report}");
     assert!(report["resumes"].as_u64().unwrap() >= 200, "{report}");
 }
@@ -47,7 +49,7 @@ fn a_day_comes_out_whole_on_three_devices_each() {
 #[test]
 fn a_day_comes_out_whole_though_the_server_is_killed() {
     let dir = tempfile::tempdir().unwrap();
-    let report = replay(&day(dir.path(), 12), &["--kill-every", "50"]);
+    let report = replay(&day(dir.path(), 12, LINES_KILLED), &["--kill-every", "50"]);
     assert_eq!(report["agrees"], true, "{report}");
     assert!(
         report["in_flight_at_kills"].as_array().unwrap().len() >= 5,

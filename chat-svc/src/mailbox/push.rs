@@ -19,6 +19,8 @@ pub struct Device {
     pub row: DeviceRow,
     /// How far it has acknowledged.
     pub cursor: DeviceCursorRow,
+    /// Conversations have been told what it has, since the mailbox was loaded.
+    pub reported: bool,
 }
 
 /// Messages of one conversation that may need a push.

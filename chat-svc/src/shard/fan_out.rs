@@ -125,6 +125,7 @@ impl Shard {
                     self.apply_or_hold((job.clone(), index));
                 }
             }
+            PeerInput::Command(edge, command) => self.on_command(&edge, *command),
             PeerInput::Acks(acks) => {
                 for ack in acks {
                     self.fan_out_stored(&ack);

@@ -61,6 +61,8 @@ pub enum PeerInput {
     FanOut(Box<FanOut>),
     /// Fan-outs of this shard that are stored.
     Acks(Vec<FanOutAck>),
+    /// A command that a mailbox has for a conversation here; nobody waits for its result.
+    Command(Arc<Edge>, Box<Command>),
 }
 
 /// The sending ends of a shard's queues.

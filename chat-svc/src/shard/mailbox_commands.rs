@@ -5,6 +5,7 @@ use super::{
     batch::Outcome,
     edges::Edge,
     hide,
+    input::PeerInput,
     mailboxes::{MailboxSlot, Waiting},
     overloaded, read_only,
 };
@@ -15,10 +16,11 @@ use crate::{
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
+    ids::LogId,
     internal::{
         AckCommand, AckResult, AttachCommand, Command, DeviceRow, HideCommand, ListCommand,
-        ListEntryResult, ListResult, RevokeDeviceCommand, SharesCommand, SharesResult, UserCommand,
-        UserResult, UserRow, command::Op, command_result::Outcome as Answer,
+        ListEntryResult, ListResult, MarkCommand, RevokeDeviceCommand, SharesCommand, SharesResult,
+        UserCommand, UserResult, UserRow, command::Op, command_result::Outcome as Answer,
     },
     time,
     v1::{ConversationSettings, ErrorReason, HiddenState, StateChange, state_change},
@@ -26,6 +28,8 @@ use heddle_proto::{
 use prost::Message as _;
 use std::{collections::HashSet, sync::Arc};
 
+/// Conversations without a message for longer are not told again what a device has.
+const REPORT_RECENT_MS: u64 = 600_000;
 /// Conversations named in one answer about shared ones.
 const SHARES_MAX: usize = 1_000;
 
@@ -76,8 +80,17 @@ impl Shard {
             return edge.refuse(id, &read_only("a write was refused a moment ago"));
         }
         let outcome = match op {
-            Some(Op::Attach(attach)) => self.attach(&user, device_id, attach),
-            Some(Op::Ack(ack)) => self.ack(&user, &device_id, &ack).map(Outcome::Ready),
+            Some(Op::Attach(attach)) => {
+                let position = attach.resume.as_ref().map_or(0, |resume| resume.position);
+                let attached = self.attach(&user, device_id.clone(), attach);
+                self.report_delivered(edge, &user, &device_id, position);
+                attached
+            }
+            Some(Op::Ack(ack)) => {
+                let acked = self.ack(&user, &device_id, &ack);
+                self.report_delivered(edge, &user, &device_id, ack.position);
+                acked.map(Outcome::Ready)
+            }
             Some(Op::Head(head)) => Ok(Outcome::Head(user, head.after)),
             Some(Op::List(ask)) => self.list(&user, &ask).map(Outcome::Ready),
             Some(Op::Hide(hide)) => self.hide(&user, hide).map(Outcome::Ready),
@@ -164,6 +177,49 @@ impl Shard {
                 .insert((user.clone(), device_id.to_owned()));
         }
         Ok(Answer::Ack(AckResult { previous_position }))
+    }
+
+    /// A device has all there is, for the first time since the mailbox was loaded: its conversations
+    /// are told, since a report may have died with the last owner before it was stored.
+    fn report_delivered(
+        &mut self,
+        edge: &Arc<Edge>,
+        user: &Arc<str>,
+        device_id: &str,
+        position: u64,
+    ) {
+        let recent_ms = self.now_ms().saturating_sub(REPORT_RECENT_MS);
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
+            return;
+        };
+        let mailbox = &mut live.mailbox;
+        let head = mailbox.cursor(0).position;
+        let Some(device) = mailbox.devices.get_mut(device_id) else {
+            return;
+        };
+        if device.reported || position < head || head == 0 {
+            return;
+        }
+        device.reported = true;
+        let shard_count = self.around.peers.len() as u32;
+        for entry in mailbox.list.current() {
+            let log = LogId::from_wire(&entry.conversation_id);
+            let (Some(log), true) = (log, entry.activity_time_ms > recent_ms) else {
+                continue;
+            };
+            let report = MarkCommand {
+                delivered_seq: entry.last_seq,
+                read_seq: 0,
+            };
+            let command = Command {
+                user_id: user.to_string(),
+                log_id: entry.conversation_id.clone(),
+                op: Some(Op::Mark(report)),
+                ..Default::default()
+            };
+            let input = PeerInput::Command(edge.clone(), Box::new(command));
+            self.unsent.push_back((log.shard(shard_count), input));
+        }
     }
 
     fn list(&self, user: &Arc<str>, ask: &ListCommand) -> Result<Answer, Fault> {

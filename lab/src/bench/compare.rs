@@ -101,8 +101,10 @@ pub async fn run(options: &CompareOptions) -> Result<bool, BenchError> {
     };
     raise_files(u64::from(size.sessions))?;
     let dir = tempfile::tempdir()?;
-    let mut figures = Figures::default();
-    figures.disk = Some(probe_fdatasync(dir.path(), DISK_ROUNDS)?);
+    let mut figures = Figures {
+        disk: Some(probe_fdatasync(dir.path(), DISK_ROUNDS)?),
+        ..Figures::default()
+    };
     for round in 1..=options.rounds.max(1) {
         for server in ["bare", "durable", "heddle"] {
             say(options, format_args!("round {round}: {server}"));
