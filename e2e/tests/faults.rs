@@ -82,8 +82,8 @@ async fn a_full_disk_refuses_writes_and_serves_reads() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A sync fails among 32 sends, one after the other: those answered OK are there after the restart, none of the others
-/// was told OK, reads go on until then, and a retry of each is stored exactly once.
+/// A sync fails among 32 sends, one after the other: those answered OK are there after the restart, none of
+/// the others was told OK, reads go on until then, and a retry of each is stored exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_sync_is_never_told_as_ok() -> Result<(), Failure> {
     let (mut world, talk) = talk().await?;
