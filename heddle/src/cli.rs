@@ -20,7 +20,6 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once")]
 enum Command {
     Serve(serve::ServeArgs),
     Token(token::TokenArgs),

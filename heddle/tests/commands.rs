@@ -1,6 +1,8 @@
 //! Every command of a person against a real server: one life of `heddle serve`, from an empty
 //! directory to Ctrl-C.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

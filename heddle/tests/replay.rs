@@ -3,6 +3,8 @@
 //!
 //! Real days are replayed by hand or where `HEDDLE_CORPORA` names them; the form is the same.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -177,12 +177,7 @@ impl Mailbox {
 
     fn pointer(&self, conversation_id: &Bytes, event: &FanOutEvent, previous_seq: u64) -> Pointer {
         let own = event.sender == self.user_id;
-        let named = || {
-            event
-                .mentioned_user_ids
-                .iter()
-                .any(|user_id| *user_id == self.user_id)
-        };
+        let named = || event.mentioned_user_ids.contains(&self.user_id);
         Pointer {
             conversation_id: conversation_id.clone(),
             seq: event.seq,

@@ -138,7 +138,7 @@ impl Shard {
             ..Default::default()
         };
         self.mailboxes
-            .insert(user.clone(), MailboxSlot::Loading(loading));
+            .insert(user.clone(), MailboxSlot::Loading(Box::new(loading)));
         let parts = [
             (Table::Checkpoints, mailbox.clone(), MailboxPart::Checkpoint),
             (Table::DeviceCursors, mailbox, MailboxPart::Cursors),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// A mailbox in memory, or on its way there.
 pub(super) enum MailboxSlot {
     /// Being read from the store.
-    Loading(LoadingMailbox),
+    Loading(Box<LoadingMailbox>),
     /// Loaded.
     Ready(Box<LiveMailbox>),
 }

@@ -29,7 +29,10 @@ const SAMPLE: u64 = 16;
 
 /// What a device is told to do.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all orders are to say something")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all orders are to say something"
+)]
 pub enum Order {
     /// Say something in a room.
     Say(usize, v1::Message),

@@ -140,10 +140,10 @@ fn stretches(events: &[v1::Event], indices: &HashMap<&str, usize>) -> Vec<Vec<St
         for user in who.into_iter().filter_map(|id| indices.get(id)) {
             let mine: &mut Vec<Stretch> = &mut stretches[*user];
             match action {
-                MembershipAction::Created | MembershipAction::Added => {
-                    if mine.last().is_none_or(|last| last.1.is_some()) {
-                        mine.push((event.seq, None));
-                    }
+                MembershipAction::Created | MembershipAction::Added
+                    if mine.last().is_none_or(|last| last.1.is_some()) =>
+                {
+                    mine.push((event.seq, None));
                 }
                 MembershipAction::Left | MembershipAction::Removed => {
                     if let Some(last) = mine.last_mut() {

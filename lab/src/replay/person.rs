@@ -19,7 +19,10 @@ pub const TASKS_MAX: usize = 512;
 
 /// What a person is told to do.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all tasks are to say something")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all tasks are to say something"
+)]
 pub enum Task {
     /// A step of the log that changes membership.
     Change(What),
