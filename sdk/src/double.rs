@@ -192,7 +192,7 @@ pub fn at(position: u64) -> v1::Cursor {
 
 macro_rules! silent {
     ($($name:ident: $request:ident -> $response:ident),+ $(,)?) => {$(
-        #[expect(clippy::type_complexity, reason = "as async_trait writes it")]
+        #[allow(clippy::type_complexity, reason = "as async_trait writes it")]
         fn $name<'a, 'b>(
             &'a self,
             _: Request<v1::$request>,
