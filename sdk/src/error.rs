@@ -159,7 +159,11 @@ impl From<Status> for Error {
             .and_then(|bad| bad.field_violations.first());
         Self {
             reason: reason.unwrap_or_default(),
-            code: status.code(),
+            // A call that was cut off with its connection: nobody here cancels calls.
+            code: match status.code() {
+                Code::Cancelled => Code::Unavailable,
+                code => code,
+            },
             message: status.message().to_owned(),
             field: violation.map(|v| v.field.clone()).unwrap_or_default(),
             retry_delay: details.retry_info().and_then(|info| info.retry_delay),
