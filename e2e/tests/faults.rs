@@ -46,8 +46,8 @@ async fn send(device: &Device, request: v1::SendMessageRequest) -> Result<u64, S
     Ok(answer.into_inner().seq)
 }
 
-/// The disk is full from the start on: each write is refused; history, list and sessions are served; with
-/// room again a restart takes the same id, and nothing refused was stored.
+/// The disk is full from the start on: each write is refused; history, list and sessions are
+/// served; with room again a restart takes the same id, and nothing refused was stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_writes_and_serves_reads() -> Result<(), Failure> {
     let (mut world, talk) = talk().await?;
@@ -82,8 +82,9 @@ async fn a_full_disk_refuses_writes_and_serves_reads() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A sync fails among 32 sends, one after the other: those answered OK are there after the restart, none of
-/// the others was told OK, reads go on until then, and a retry of each is stored exactly once.
+/// A sync fails among 32 sends, one after the other: those answered OK are there after the restart,
+/// none of the others was told OK, reads go on until then, and a retry of each is stored exactly
+/// once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_sync_is_never_told_as_ok() -> Result<(), Failure> {
     let (mut world, talk) = talk().await?;

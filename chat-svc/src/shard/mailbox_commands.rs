@@ -179,8 +179,9 @@ impl Shard {
         Ok(Answer::Ack(AckResult { previous_position }))
     }
 
-    /// A device has all there is, for the first time since the mailbox was loaded: its conversations
-    /// are told, since a report may have died with the last owner before it was stored.
+    /// A device has all there is, for the first time since the mailbox was loaded: its
+    /// conversations are told, since a report may have died with the last owner before it was
+    /// stored.
     fn report_delivered(
         &mut self,
         edge: &Arc<Edge>,
