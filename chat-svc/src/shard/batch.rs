@@ -1,7 +1,7 @@
 //! A batch: what a shard writes in its next commit, and what follows once that is stored.
 //!
 //! Conversations and mailboxes put events, cells and effects in; [`Batch::commit`] makes the wire's
-//! commit of it; [`super::effects`] carries the effects out, or takes them back.
+//! commit of it; `super::effects` carries the effects out, or takes them back.
 //!
 //! Invariant: of each log a batch holds one run of consecutive events; nothing in it has been told
 //! to anybody.
