@@ -3,9 +3,9 @@
 //! Builds the `heddle` and `heddle-lab` programs and lets the latter do it, since xtask itself
 //! depends on nothing of Heddle. Invariant: both programs are of one build.
 
-use std::path::PathBuf;
 use std::process::Command;
 
+use crate::build::program;
 use crate::check::Failure;
 use crate::command;
 use crate::repo::Repo;
@@ -29,7 +29,7 @@ pub fn faults(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
     held(lab.args(arguments))
 }
 
-/// The cycles that every run of the test command makes, with what `build` has built.
+/// The cycles that every run of the test command makes, with what the step `build` has built.
 pub fn kill_cycles(repo: &Repo, cycles: u32) -> Result<(), Failure> {
     let mut lab = Command::new(program(repo, false, "heddle-lab"));
     let cycles = cycles.to_string();
@@ -65,11 +65,4 @@ fn flag(command: &mut Command, given: bool, flag: &str) {
 
 fn held(command: &mut Command) -> Result<bool, Failure> {
     command::run(command).map(|()| true)
-}
-
-fn program(repo: &Repo, release: bool, name: &str) -> PathBuf {
-    let profile = if release { "release" } else { "debug" };
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| repo.root().join("target"));
-    target.join(profile).join(name)
 }
