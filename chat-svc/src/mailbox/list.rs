@@ -13,14 +13,15 @@ use heddle_proto::{
         ConversationSettings, HiddenState, MarkState, MembershipState, StateChange, state_change,
     },
 };
-use std::{cmp::Reverse, collections::HashMap};
+use heddle_kit::FastMap;
+use std::cmp::Reverse;
 
 /// Unread mentions kept for each conversation; beyond it the oldest are forgotten.
 pub const MENTIONS_MAX: usize = 1000;
 
 /// A user's conversations.
 #[derive(Debug, Default)]
-pub struct List(HashMap<[u8; 16], ListEntry>);
+pub struct List(FastMap<[u8; 16], ListEntry>);
 
 /// The key of a conversation; ids on internal links are 16 bytes, anything else maps to zeros.
 fn key(conversation_id: &[u8]) -> [u8; 16] {
