@@ -38,6 +38,11 @@ pub fn release(repo: &Repo) -> Outcome {
 
 fn check_with(buf: &Path, repo: &Repo) -> Outcome {
     command::run(in_repo(buf, repo).arg("lint"))?;
+    compare(buf, repo)?;
+    Ok("lint, breaking".to_owned())
+}
+
+fn compare(buf: &Path, repo: &Repo) -> Result<(), Failure> {
     if !repo.path(RELEASE_IMAGE).is_file() {
         return Err(Failure::wrong(format!(
             "{RELEASE_IMAGE} is gone, so nothing shows that old clients go on working; restore it \
@@ -45,8 +50,7 @@ fn check_with(buf: &Path, repo: &Repo) -> Outcome {
         )));
     }
     let against = ["breaking", "--against", RELEASE_IMAGE];
-    command::run(in_repo(buf, repo).args(against))?;
-    Ok("lint, breaking".to_owned())
+    command::run(in_repo(buf, repo).args(against))
 }
 
 fn in_repo(buf: &Path, repo: &Repo) -> Command {
@@ -84,28 +88,18 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let copy = copied(&repo, dir.path());
-        check_with(&buf, &copy).unwrap();
+        compare(&buf, &copy).unwrap();
 
         let file = copy.path("proto/proto/heddle/v1/messaging.proto");
         let text = fs::read_to_string(&file).unwrap();
-        let renumbered = text.replacen(
-            "bytes conversation_id = 1;",
-            "bytes conversation_id = 15;",
-            1,
-        );
+        let field = "bytes conversation_id = 1;";
+        let renumbered = text.replacen(field, "bytes conversation_id = 15;", 1);
         assert_ne!(text, renumbered);
         fs::write(&file, renumbered).unwrap();
-        assert!(
-            check_with(&buf, &copy).is_err(),
-            "a renumbered field passed"
-        );
+        assert!(compare(&buf, &copy).is_err(), "a renumbered field passed");
 
-        fs::write(&file, text).unwrap();
-        check_with(&buf, &copy).unwrap();
         fs::remove_file(copy.path(RELEASE_IMAGE)).unwrap();
-        assert!(
-            check_with(&buf, &copy).is_err(),
-            "no release to compare with"
-        );
+        let alone = compare(&buf, &copy);
+        assert!(alone.is_err(), "there is no release to compare with");
     }
 }

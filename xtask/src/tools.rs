@@ -85,6 +85,7 @@ pub fn cargo_deny(repo: &Repo) -> Result<PathBuf, Failure> {
         CARGO_DENY_VERSION,
     ]);
     cargo.arg("--root").arg(directory(repo)).arg("cargo-deny");
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "false");
     command::run(&mut cargo)?;
     Ok(program)
 }

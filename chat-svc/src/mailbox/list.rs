@@ -6,6 +6,7 @@
 //! Invariant: the list is a fold over the mailbox's log and nothing else. Unread is the difference
 //! of ordinals between head and read mark, less what was erased or hidden in between (DESIGN 4).
 
+use heddle_kit::FastMap;
 use heddle_proto::{
     internal::{ListEntry, ListPlace, Pointer, PointerKind, Recipient},
     time,
@@ -13,7 +14,6 @@ use heddle_proto::{
         ConversationSettings, HiddenState, MarkState, MembershipState, StateChange, state_change,
     },
 };
-use heddle_kit::FastMap;
 use std::cmp::Reverse;
 
 /// Unread mentions kept for each conversation; beyond it the oldest are forgotten.

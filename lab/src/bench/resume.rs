@@ -92,7 +92,10 @@ fn is_message(update: &Update) -> bool {
     let Update::Event(delivery) = update else {
         return false;
     };
-    let kind = delivery.event.as_ref().and_then(|event| event.kind.as_ref());
+    let kind = delivery
+        .event
+        .as_ref()
+        .and_then(|event| event.kind.as_ref());
     matches!(kind, Some(event::Kind::Message(_)))
 }
 
