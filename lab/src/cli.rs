@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchOptions, compare::CompareOptions};
 use crate::faults::{self, kill::KillOptions};
+use crate::profile::{self, ProfileOptions};
 use crate::relay::{Mode, serve};
 use crate::replay::{self, ReplayOptions};
 
@@ -45,6 +46,8 @@ enum Command {
     Kill(KillOptions),
     /// Measure Heddle and the relays in turns, and write docs/performance.md
     Compare(CompareOptions),
+    /// Say where the server's CPU goes under a load, by hop; needs `perf`
+    Profile(ProfileOptions),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -90,6 +93,7 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::Replay(options) => replay(&options).await,
         Command::Kill(options) => Ok(faults::kill::run(&options).await?),
         Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),
+        Command::Profile(options) => profile::run(&options).await.map_err(Failure::from),
     }
 }
 
