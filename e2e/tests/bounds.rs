@@ -226,7 +226,7 @@ async fn each_bound_of_the_other_frames_holds_on_both_sides() -> Result<(), Fail
     let world = World::start().await?;
     let (mut alice, talk) = session(&world).await?;
     alice.ask(send(talk, text("to react to"))).await?;
-    for (within, beyond, field) in frame_bounds(talk) {
+    for (within, beyond, field) in frame_bounds(talk).into_iter().chain(mark_bounds(talk)) {
         let answer = alice.ask(within).await;
         assert!(answer.is_ok(), "{field} within: {answer:?}");
         let error = alice.ask(beyond).await.expect_err(field);
