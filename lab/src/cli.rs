@@ -105,10 +105,7 @@ pub async fn bench(options: &BenchOptions) -> Result<bool, Failure> {
     } else {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
-    Ok(match report {
-        bench::BenchReport::Load(report) => report.is_complete(),
-        _ => true,
-    })
+    Ok(report.is_complete())
 }
 
 /// `replay`, for whoever has parsed its options.

@@ -4,6 +4,7 @@
 //! the rest does not compile; what needs the product runs its binaries. Invariant: exit 0 only if
 //! all held.
 
+mod build;
 mod check;
 mod command;
 mod docs;
@@ -11,6 +12,7 @@ mod errors;
 mod lab;
 mod proto;
 mod repo;
+mod settings;
 mod suite;
 mod tidy;
 mod tools;
@@ -56,6 +58,12 @@ enum Task {
     },
     /// Make docs/errors.md from the protocol.
     Errors {
+        /// Only say whether it is up to date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Make docs/heddle.sample.toml from the settings' declarations.
+    Settings {
         /// Only say whether it is up to date.
         #[arg(long)]
         check: bool,
@@ -110,6 +118,8 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Proto { release: true } => said(proto::release(&repo)),
         Task::Errors { check: false } => said(errors::write(&repo)),
         Task::Errors { check: true } => said(errors::check(&repo)),
+        Task::Settings { check: false } => said(settings::write(&repo)),
+        Task::Settings { check: true } => said(settings::check(&repo)),
         Task::Bench { quick, json } => lab::bench(&repo, quick, json),
         Task::Profile { load } => lab::profile(&repo, &load),
         Task::Faults { suite } => lab::faults(&repo, &suite),

@@ -20,7 +20,8 @@ use heddle_proto::{
     internal::{
         AckCommand, AckResult, AttachCommand, Command, DeviceRow, HideCommand, ListCommand,
         ListEntryResult, ListResult, MarkCommand, RevokeDeviceCommand, SharesCommand, SharesResult,
-        UserCommand, UserResult, UserRow, command::Op, command_result::Outcome as Answer,
+        StandingResult, UserCommand, UserResult, UserRow, command::Op,
+        command_result::Outcome as Answer,
     },
     time,
     v1::{ConversationSettings, ErrorReason, HiddenState, StateChange, state_change},
@@ -98,6 +99,7 @@ impl Shard {
             Some(Op::Shares(ask)) => self.shares(&user, &ask).map(Outcome::Ready),
             Some(Op::User(change)) => self.user(&user, change).map(Outcome::Ready),
             Some(Op::RevokeDevice(ask)) => self.revoke(&user, ask).map(Outcome::Ready),
+            Some(Op::Standing(_)) => self.standing(&user, &device_id).map(Outcome::Ready),
             _ => Err(Fault::field("op", "this is no command to a mailbox")),
         };
         if id > 0 {
@@ -334,6 +336,15 @@ impl Shard {
             live.mailbox.user = Some(row.clone());
         }
         Ok(Answer::User(UserResult { user: Some(row) }))
+    }
+
+    fn standing(&self, user: &Arc<str>, device_id: &str) -> Result<Answer, Fault> {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get(user) else {
+            return Err(super::owner_changing());
+        };
+        let device = live.mailbox.devices.get(device_id);
+        let revoked_time_ms = device.map_or(0, |device| device.row.revoked_time_ms);
+        Ok(Answer::Standing(StandingResult { revoked_time_ms }))
     }
 
     fn revoke(&mut self, user: &Arc<str>, ask: RevokeDeviceCommand) -> Result<Answer, Fault> {
