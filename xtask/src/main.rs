@@ -9,6 +9,7 @@ mod command;
 mod docs;
 mod errors;
 mod lab;
+mod plant;
 mod proto;
 mod repo;
 mod suite;
@@ -75,6 +76,20 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         suite: Vec<String>,
     },
+    /// Plant bugs in a copy of the checkout and demand that the suite catches them.
+    Plant {
+        /// Which ones.
+        names: Vec<String>,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+        /// Say which there are.
+        #[arg(long)]
+        list: bool,
+        /// Make docs/planted-bugs.md from the patches.
+        #[arg(long)]
+        page: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -106,6 +121,9 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Errors { check: true } => said(errors::check(&repo)),
         Task::Bench { quick, json } => lab::bench(&repo, quick, json),
         Task::Faults { suite } => lab::faults(&repo, &suite),
+        Task::Plant { list: true, .. } => said(plant::list(&repo)),
+        Task::Plant { page: true, .. } => said(plant::write_page(&repo)),
+        Task::Plant { names, all, .. } => plant::run(&repo, &names, all),
     }
 }
 
