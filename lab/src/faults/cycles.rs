@@ -1,4 +1,4 @@
-//! Cycles of a fault: the mixed workload, the fault at a random instant, and all settled and checked.
+//! Cycles of a fault: the mixed workload, the fault at a random instant, all settled and checked.
 //!
 //! [`super::kill`] and [`super::power`] say what the fault is. The server keeps its data over all
 //! cycles; each cycle has people and groups of its own, so that its history is complete.
