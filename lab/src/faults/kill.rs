@@ -74,10 +74,13 @@ pub struct KillReport {
     pub in_flight_at_kill: Vec<u64>,
     /// How often each promise was broken.
     pub verdicts: BTreeMap<String, u64>,
+    /// Sends that were never answered, and cycles with too few that were.
+    #[serde(skip)]
+    pub idle: u64,
 }
 
 impl KillReport {
-    /// No promise was broken, and the kills met work under way.
+    /// No promise was broken, everything was answered, and the kills met work under way.
     pub fn is_clean(&self) -> bool {
         let busy = self
             .in_flight_at_kill
@@ -85,6 +88,7 @@ impl KillReport {
             .filter(|&&count| count > 0)
             .count();
         self.verdicts.values().all(|&count| count == 0)
+            && self.idle == 0
             && busy * 10 >= self.in_flight_at_kill.len() * 8
     }
 }
@@ -139,7 +143,13 @@ async fn one(
     let history = world.settle().await?;
     let judged = checker::check(&history);
     report.cycles += 1;
-    report.acknowledged += judged.observed.acknowledged;
+    let observed = &judged.observed;
+    report.acknowledged += observed.acknowledged;
+    let too_few = observed.acknowledged < ACKNOWLEDGED_MIN;
+    report.idle += observed.unanswered + u64::from(too_few);
+    if observed.unanswered > 0 || too_few {
+        eprintln!("  cycle {cycle}: {observed:?}");
+    }
     let mut found = 0;
     for (name, count) in &judged.verdicts {
         *report.verdicts.entry(name.clone()).or_default() += count;
