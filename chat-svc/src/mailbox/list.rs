@@ -6,6 +6,7 @@
 //! Invariant: the list is a fold over the mailbox's log and nothing else. Unread is the difference
 //! of ordinals between head and read mark, less what was erased or hidden in between (DESIGN 4).
 
+use heddle_kit::FastMap;
 use heddle_proto::{
     internal::{ListEntry, ListPlace, Pointer, PointerKind, Recipient},
     time,
@@ -13,14 +14,14 @@ use heddle_proto::{
         ConversationSettings, HiddenState, MarkState, MembershipState, StateChange, state_change,
     },
 };
-use std::{cmp::Reverse, collections::HashMap};
+use std::cmp::Reverse;
 
 /// Unread mentions kept for each conversation; beyond it the oldest are forgotten.
 pub const MENTIONS_MAX: usize = 1000;
 
 /// A user's conversations.
 #[derive(Debug, Default)]
-pub struct List(HashMap<[u8; 16], ListEntry>);
+pub struct List(FastMap<[u8; 16], ListEntry>);
 
 /// The key of a conversation; ids on internal links are 16 bytes, anything else maps to zeros.
 fn key(conversation_id: &[u8]) -> [u8; 16] {

@@ -13,6 +13,7 @@ use super::{
     reads::Purpose,
 };
 use crate::conversation::{Appended, Conversation, Decision, Loaded, NeedsFact};
+use heddle_kit::FastMap;
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -21,7 +22,7 @@ use heddle_proto::{
         command_result::Outcome as Answer,
     },
 };
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// A conversation in memory, or on its way there.
 pub(super) enum ConversationSlot {
@@ -43,7 +44,7 @@ pub(super) struct Loading {
 pub(super) struct Live {
     pub conversation: Conversation,
     pub open: OpenWork,
-    pub marks: HashMap<String, MarkProgress>,
+    pub marks: FastMap<String, MarkProgress>,
     /// What was committed while the log is fanned out again: it must not overtake that.
     pub held: Option<Vec<Told>>,
     pub used_ms: u64,
@@ -54,7 +55,7 @@ impl Live {
         Self {
             conversation,
             open: OpenWork::default(),
-            marks: HashMap::new(),
+            marks: FastMap::default(),
             held: None,
             used_ms: 0,
         }
