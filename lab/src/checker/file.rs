@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::history::{Hidden, History, Seen, Window};
+use super::history::{Hidden, History, Left, Seen, Window};
 use super::record::{Event, Final, Mark, MessageState, Send};
 
 /// The version of the format that is written, and the only one that is read.
@@ -77,6 +77,11 @@ enum Record {
         conversation: u32,
         seq: u64,
         sure: bool,
+    },
+    Left {
+        user: u32,
+        conversation: u32,
+        seq: u64,
     },
     Mark(Mark),
     State(MessageState),
@@ -163,6 +168,18 @@ pub fn save(history: &History, out: &mut impl Write) -> Result<(), FileError> {
             sure,
         })?;
     }
+    for &Left {
+        user,
+        conversation,
+        seq,
+    } in &history.leaves
+    {
+        put(Record::Left {
+            user,
+            conversation,
+            seq,
+        })?;
+    }
     history
         .marks
         .iter()
@@ -240,6 +257,11 @@ fn take(history: &mut History, record: Record) {
             seq,
             sure,
         } => history.hid(user, conversation, seq, sure),
+        Record::Left {
+            user,
+            conversation,
+            seq,
+        } => history.left(user, conversation, seq),
         Record::Mark(mark) => history.mark(mark),
         Record::State(state) => drop(history.message_state(state)),
         Record::Final(last) => history.finished(last),
@@ -267,6 +289,11 @@ fn check_names(history: &History, record: &Record) -> Result<(), &'static str> {
             ..
         }
         | Record::Hid {
+            user: of,
+            conversation: here,
+            ..
+        }
+        | Record::Left {
             user: of,
             conversation: here,
             ..

@@ -76,10 +76,13 @@ pub struct CycleReport {
     pub in_flight_at_kill: Vec<u64>,
     /// How often each promise was broken.
     pub verdicts: BTreeMap<String, u64>,
+    /// Sends that were never answered, and cycles with too few that were.
+    #[serde(skip)]
+    pub idle: u64,
 }
 
 impl CycleReport {
-    /// No promise was broken, and the faults met work under way.
+    /// No promise was broken, everything was answered, and the faults met work under way.
     pub fn is_clean(&self) -> bool {
         let busy = self
             .in_flight_at_kill
@@ -87,6 +90,7 @@ impl CycleReport {
             .filter(|&&count| count > 0)
             .count();
         self.verdicts.values().all(|&count| count == 0)
+            && self.idle == 0
             && busy * 10 >= self.in_flight_at_kill.len() * 8
     }
 
@@ -94,7 +98,13 @@ impl CycleReport {
     fn judge(&mut self, history: &checker::History) -> u64 {
         let judged = checker::check(history);
         self.cycles += 1;
-        self.acknowledged += judged.observed.acknowledged;
+        let observed = &judged.observed;
+        self.acknowledged += observed.acknowledged;
+        let too_few = observed.acknowledged < ACKNOWLEDGED_MIN;
+        self.idle += observed.unanswered + u64::from(too_few);
+        if observed.unanswered > 0 || too_few {
+            eprintln!("  cycle {}: {observed:?}", self.cycles);
+        }
         let mut found = 0;
         for (name, count) in &judged.verdicts {
             *self.verdicts.entry(name.clone()).or_default() += count;

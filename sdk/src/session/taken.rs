@@ -32,9 +32,12 @@ impl Taken {
             if state.resets > 0 || position <= state.position {
                 return false;
             }
+            // A batch may step over the 32nd event: what counts is that it was passed.
+            let passed = |position: u64| position.saturating_sub(state.told) / ACK_EVENTS;
+            let full = passed(position) > passed(state.position);
             state.position = position;
             let first = !std::mem::replace(&mut state.waiting, true);
-            first || (position - state.told.min(position)).is_multiple_of(ACK_EVENTS)
+            first || full
         });
         if wake {
             self.notify.notify_one();
@@ -97,6 +100,19 @@ mod tests {
         }
         assert_eq!(wakes, 3);
         assert_eq!(taken.position(), Some(64));
+    }
+
+    #[test]
+    fn a_batch_that_steps_over_the_32nd_wakes_the_engine() {
+        let taken = Taken::default();
+        let woken = |position| {
+            taken.advance(position);
+            taken.changed().now_or_never().is_some()
+        };
+        assert!(woken(20), "the first");
+        assert!(!woken(30), "less than 32");
+        assert!(woken(50), "the 32nd was among them");
+        assert!(!woken(60), "told already");
     }
 
     #[test]
