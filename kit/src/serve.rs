@@ -144,12 +144,7 @@ impl Engines {
         Self { http1, http2 }
     }
 
-    async fn run<S: HttpService>(
-        &self,
-        connection: Connection,
-        service: S,
-        tasks: Tasks,
-    ) {
+    async fn run<S: HttpService>(&self, connection: Connection, service: S, tasks: Tasks) {
         let protocol = connection.protocol();
         let info = connection.info().clone();
         let peer = Peer::of(&info);
@@ -177,7 +172,9 @@ impl Engines {
                 until_stopped(served, |served| served.graceful_shutdown(), &tasks).await
             }
             Protocol::Http1 => {
-                let served = pin!(self.http1.serve_connection(io, service));
+                // Boxed, so that the many connections of the other kind don't hold room for it.
+                let mut served = Box::pin(self.http1.serve_connection(io, service));
+                let served = served.as_mut();
                 until_stopped(served, |served| served.graceful_shutdown(), &tasks).await
             }
         };

@@ -112,17 +112,19 @@ impl Tasks {
         F::Output: TaskOutcome + Send,
     {
         let tasks = self.clone();
-        self.0.tracker.spawn(async move {
-            let guarded = AssertUnwindSafe(future).catch_unwind();
-            let cause = match tasks.0.aborting.or(guarded).await {
-                None => return,
-                Some(Ok(outcome)) => outcome.error().map(|error| format!("failed: {error}")),
-                Some(Err(panic)) => Some(format!("panicked: {}", panic_text(panic.as_ref()))),
-            };
-            if let Some(cause) = cause {
-                tasks.fail(task, cause);
-            }
-        });
+        let guarded = AssertUnwindSafe(future).catch_unwind();
+        self.0
+            .tracker
+            .spawn(self.0.aborting.or(guarded).map(move |ended| {
+                let cause = match ended {
+                    None => None,
+                    Some(Ok(outcome)) => outcome.error().map(|error| format!("failed: {error}")),
+                    Some(Err(panic)) => Some(format!("panicked: {}", panic_text(panic.as_ref()))),
+                };
+                if let Some(cause) = cause {
+                    tasks.fail(task, cause);
+                }
+            }));
     }
 
     /// Spawns work for one peer or one request: a panic is logged and goes no further.
@@ -131,13 +133,15 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let service = self.clone();
-        self.0.tracker.spawn(async move {
-            let guarded = AssertUnwindSafe(future).catch_unwind();
-            if let Some(Err(panic)) = service.0.aborting.or(guarded).await {
-                let cause = panic_text(panic.as_ref());
-                tracing::error!(service = service.name(), task, cause, "task panicked");
-            }
-        });
+        let guarded = AssertUnwindSafe(future).catch_unwind();
+        self.0
+            .tracker
+            .spawn(self.0.aborting.or(guarded).map(move |ended| {
+                if let Some(Err(panic)) = ended {
+                    let cause = panic_text(panic.as_ref());
+                    tracing::error!(service = service.name(), task, cause, "task panicked");
+                }
+            }));
     }
 
     fn fail(&self, task: &'static str, cause: String) {
@@ -163,8 +167,11 @@ impl Tasks {
 
     /// Runs `work` until this service drains: then nothing. For work that wakes often; costs less
     /// than selecting on [`Tasks::stopping`].
-    pub async fn until_stopping<F: Future>(&self, work: F) -> Option<F::Output> {
-        self.0.stopping.or(work).await
+    pub fn until_stopping<F: Future>(
+        &self,
+        work: F,
+    ) -> impl Future<Output = Option<F::Output>> + use<F> {
+        self.0.stopping.or(work)
     }
 
     /// Cancelled when the process must end: a task died, or [`Tasks::end_process`] was called.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchOptions, compare::CompareOptions};
 use crate::faults::{self, FaultError, cycles::CycleOptions, power::PowerOptions};
+use crate::profile::{self, ProfileOptions};
 use crate::relay::{Mode, serve};
 use crate::replay::{self, ReplayOptions};
 
@@ -50,6 +51,8 @@ enum Command {
     Power(PowerOptions),
     /// Measure Heddle and the relays in turns, and write docs/performance.md
     Compare(CompareOptions),
+    /// Say where the server's CPU goes under a load, by hop; needs `perf`
+    Profile(ProfileOptions),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -99,6 +102,7 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::Kill(options) => Ok(faults::kill::run(&options).await?),
         Command::Power(options) => Ok(faults::power::run(&options).await?),
         Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),
+        Command::Profile(options) => profile::run(&options).await.map_err(Failure::from),
     }
 }
 

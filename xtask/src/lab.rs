@@ -1,4 +1,4 @@
-//! What measures and breaks the product: `cargo xtask bench` and `cargo xtask faults`.
+//! What measures and breaks the product: `cargo xtask bench`, `profile` and `faults`.
 //!
 //! Builds the `heddle` and `heddle-lab` programs and lets the latter do it, since xtask itself
 //! depends on nothing of Heddle. Invariant: both programs are of one build.
@@ -21,6 +21,28 @@ pub fn bench(repo: &Repo, quick: bool, json: bool) -> Result<bool, Failure> {
     flag(&mut lab, quick, "--quick");
     flag(&mut lab, json, "--json");
     held(&mut lab)
+}
+
+/// Profiles the server under a load. Stacks can only be walked with frame pointers, so that this is a
+/// build of its own, beside the others.
+pub fn profile(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
+    let target = repo.root().join("target/profile");
+    let mut cargo = tools::cargo();
+    cargo
+        .args([
+            "build",
+            "--release",
+            "-p",
+            "heddle",
+            "-p",
+            "heddle-lab",
+            "--bins",
+        ])
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", "-C force-frame-pointers=yes");
+    command::run(&mut cargo)?;
+    let mut lab = Command::new(target.join("release/heddle-lab"));
+    held(lab.current_dir(repo.root()).arg("profile").args(arguments))
 }
 
 /// Runs a fault suite, with its own arguments: `kill --shape one --cycles 10 --seed 1 --json`.

@@ -70,6 +70,12 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Say where the server's CPU goes under a load, by hop: direct, paced or group. Needs `perf`.
+    Profile {
+        /// Which load, and `--seconds N`, `--json`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        load: Vec<String>,
+    },
     /// Break a server on purpose under load and check what everybody got.
     Faults {
         /// Which suite and how, such as `kill --shape one --cycles 100 --seed 1 --json`.
@@ -120,6 +126,7 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Errors { check: false } => said(errors::write(&repo)),
         Task::Errors { check: true } => said(errors::check(&repo)),
         Task::Bench { quick, json } => lab::bench(&repo, quick, json),
+        Task::Profile { load } => lab::profile(&repo, &load),
         Task::Faults { suite } => lab::faults(&repo, &suite),
         Task::Plant { list: true, .. } => said(plant::list(&repo)),
         Task::Plant { page: true, .. } => said(plant::write_page(&repo)),

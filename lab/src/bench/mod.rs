@@ -161,7 +161,7 @@ impl BenchOptions {
 }
 
 /// The loads as the goals name them. A group has 100 members, the sender among them.
-fn plan(load: Load, users: Option<u32>, in_flight: u32, rate: Option<u32>) -> Plan {
+pub(crate) fn plan(load: Load, users: Option<u32>, in_flight: u32, rate: Option<u32>) -> Plan {
     match load {
         Load::Paced => Plan::paced_pairs(users.unwrap_or(200), rate.unwrap_or(2000)),
         Load::Group => {
@@ -173,7 +173,7 @@ fn plan(load: Load, users: Option<u32>, in_flight: u32, rate: Option<u32>) -> Pl
 }
 
 /// Makes the plan's conversations and carries it out.
-async fn drive_heddle(target: &Target, plan: &Plan) -> Result<LoadReport, BenchError> {
+pub(crate) async fn drive_heddle(target: &Target, plan: &Plan) -> Result<LoadReport, BenchError> {
     let transport = HeddleTransport::prepare(target, plan).await?;
     drive(&transport, plan).await
 }

@@ -159,6 +159,10 @@ pub fn git(directory: &Path) -> Command {
 fn state_of(root: &Path) -> Result<String, Failure> {
     let asked = |arguments: &[&str]| -> Result<String, Failure> {
         let output = git(root).args(arguments).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::wrong(format!("git: {}", said.trim())));
+        }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let with_changes = asked(&["stash", "create"])?;
