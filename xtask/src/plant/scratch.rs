@@ -13,6 +13,7 @@ use std::process::{Command, ExitStatus};
 use crate::check::Failure;
 use crate::command;
 use crate::repo::Repo;
+use crate::suite::tally::Tally;
 use crate::tools;
 
 /// How a test ended.
@@ -89,13 +90,11 @@ impl Scratch {
         let mut run = self.cargo();
         run.arg("test").args(which).args([test, "--", "--exact"]);
         let (status, output) = self.logged(&mut run, name)?;
-        let said = |word: &str| {
-            let line = format!("test {test} ... {word}");
-            output.lines().any(|found| found.trim_end() == line)
-        };
-        match (status.success(), said("ok"), said("FAILED")) {
-            (true, true, false) => Ok(Ran::Passed),
-            (false, false, true) => Ok(Ran::Failed),
+        let mut tally = Tally::default();
+        output.lines().for_each(|line| tally.take(line));
+        match (status.success(), tally.passed, tally.failed) {
+            (true, 1, 0) => Ok(Ran::Passed),
+            (false, 0, 1) => Ok(Ran::Failed),
             _ => Err(self.unclear(test, name)),
         }
     }

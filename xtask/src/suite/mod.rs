@@ -6,7 +6,7 @@
 
 mod report;
 mod steps;
-mod tally;
+pub mod tally;
 
 use std::time::{Duration, Instant};
 
