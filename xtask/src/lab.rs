@@ -23,8 +23,8 @@ pub fn bench(repo: &Repo, quick: bool, json: bool) -> Result<bool, Failure> {
     held(&mut lab)
 }
 
-/// Profiles the server under a load. Stacks can only be walked with frame pointers, so that this is a
-/// build of its own, beside the others.
+/// Profiles the server under a load. Stacks can only be walked with frame pointers, so that this is
+/// a build of its own, beside the others.
 pub fn profile(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
     let target = repo.root().join("target/profile");
     let mut cargo = tools::cargo();
