@@ -4,7 +4,9 @@
 //! an [`Image`]; each run begins with the [`control`], so that no run counts in which a cut would
 //! have lost nothing.
 //!
-//! Invariant: the power goes before the server does, so nothing is flushed in passing.
+//! Invariant: the server says nothing after the cut. A sync that is under way may be told that it
+//! succeeded as the file system goes down, which with real power nobody would live to hear; so the
+//! server is halted first, its system calls under way, and killed after.
 
 use clap::Args;
 
@@ -32,6 +34,7 @@ impl Fault for Power {
     const NAME: &'static str = "power";
 
     fn strike(&mut self, server: &mut HeddleServer) -> Result<(), FaultError> {
+        server.halt()?;
         self.image.cut()?;
         server.kill();
         self.image.power_on()
