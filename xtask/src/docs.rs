@@ -1,4 +1,5 @@
-//! What the documentation claims, held against the tree: rustdoc, file names, pages that are made.
+//! What the documentation claims, held against the tree: rustdoc, file names, pages that are made,
+//! planted bugs.
 //!
 //! The `docs` step of `suite`. Invariant: a file named in backticks in one of [`PAGES`] exists, so
 //! that the map of the house stays true when files move.
@@ -6,6 +7,7 @@
 use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::errors;
+use crate::plant;
 use crate::repo::{Repo, SourceFile};
 use crate::settings;
 use crate::tools;
@@ -21,6 +23,7 @@ pub fn check(repo: &Repo) -> Outcome {
     let pages = pages(repo);
     let errors = errors::check(repo);
     let settings = settings::check(repo);
+    let plants = plant::check(repo);
     let mut cargo = tools::cargo();
     // Private items too: a module's prose names its neighbours, whoever may call them.
     cargo.args([
@@ -31,7 +34,10 @@ pub fn check(repo: &Repo) -> Outcome {
     ]);
     cargo.env("RUSTDOCFLAGS", "-D warnings");
     command::run(&mut cargo)?;
-    Ok(format!("{}, {}, {}", pages?, errors?, settings?))
+    Ok(format!(
+        "{}, {}, {}, {}",
+        pages?, errors?, settings?, plants?
+    ))
 }
 
 fn pages(repo: &Repo) -> Outcome {

@@ -52,13 +52,12 @@ pub fn faults(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
 }
 
 /// The cycles that every run of the test command makes, with what the step `build` has built.
-pub fn kill_cycles(repo: &Repo, cycles: u32) -> Result<(), Failure> {
+pub fn cycles(repo: &Repo, fault: &str, cycles: u32) -> Result<(), Failure> {
     let mut lab = Command::new(program(repo, false, "heddle-lab"));
     let cycles = cycles.to_string();
-    command::run(
-        lab.current_dir(repo.root())
-            .args(["kill", "--cycles", &cycles]),
-    )
+    lab.current_dir(repo.root())
+        .args([fault, "--cycles", &cycles]);
+    command::run(&mut lab)
 }
 
 fn built(repo: &Repo, release: bool) -> Result<Command, Failure> {

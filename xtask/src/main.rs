@@ -10,6 +10,7 @@ mod command;
 mod docs;
 mod errors;
 mod lab;
+mod plant;
 mod proto;
 mod repo;
 mod settings;
@@ -89,6 +90,20 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         suite: Vec<String>,
     },
+    /// Plant bugs in a copy of the checkout and demand that the suite catches them.
+    Plant {
+        /// Which ones.
+        names: Vec<String>,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+        /// Say which there are.
+        #[arg(long)]
+        list: bool,
+        /// Make docs/planted-bugs.md from the patches.
+        #[arg(long)]
+        page: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -123,6 +138,9 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Bench { quick, json } => lab::bench(&repo, quick, json),
         Task::Profile { load } => lab::profile(&repo, &load),
         Task::Faults { suite } => lab::faults(&repo, &suite),
+        Task::Plant { list: true, .. } => said(plant::list(&repo)),
+        Task::Plant { page: true, .. } => said(plant::write_page(&repo)),
+        Task::Plant { names, all, .. } => plant::run(&repo, &names, all),
     }
 }
 

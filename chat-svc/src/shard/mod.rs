@@ -90,6 +90,7 @@ pub struct Shard {
     unsent: VecDeque<(u32, PeerInput)>,
     outstanding: FastMap<u64, (LogId, u64)>,
     held: Vec<Piece>,
+    held_marks: FastMap<(LogId, String), u64>,
     intents: FastMap<u64, (Arc<str>, [u8; 16])>,
     cursors_dirty: HashSet<(Arc<str>, String)>,
     recovering: FastMap<LogId, u64>,
@@ -119,6 +120,7 @@ impl Shard {
             unsent: VecDeque::new(),
             outstanding: FastMap::default(),
             held: Vec::new(),
+            held_marks: FastMap::default(),
             intents: FastMap::default(),
             cursors_dirty: HashSet::new(),
             recovering: FastMap::default(),
@@ -209,7 +211,7 @@ impl Shard {
     fn on_command(&mut self, edge: &Arc<edges::Edge>, command: Command) {
         use heddle_proto::internal::command::Op;
         if self.ownership.is_none() {
-            return edge.refuse(command.id, &owner_changing());
+            return self.turn_away(edge, command, &owner_changing());
         }
         match &command.op {
             Some(Op::Append(_) | Op::Mark(_) | Op::Grant(_) | Op::Ephemeral(_)) => {
@@ -317,7 +319,7 @@ impl Shard {
         for purpose in self.reads.take_all() {
             self.refuse_waiting(purpose, &fault);
         }
-        self.conversations.clear();
+        self.drop_conversations(&fault);
         self.mailboxes.clear();
         self.outstanding.clear();
         self.recovering.clear();

@@ -78,6 +78,11 @@ enum Record {
         seq: u64,
         sure: bool,
     },
+    Left {
+        user: u32,
+        conversation: u32,
+        seq: u64,
+    },
     Mark(Mark),
     State(MessageState),
     Final(Final),
@@ -94,6 +99,7 @@ pub fn save(history: &History, out: &mut impl Write) -> Result<(), FileError> {
     writer.all(events)?;
     writer.streams(history)?;
     writer.hidden(history)?;
+    writer.leaves(history)?;
     writer.all(history.marks.iter().copied().map(Record::Mark))?;
     let states = history.states.items().iter().copied().map(Record::State);
     writer.all(states)?;
@@ -171,6 +177,16 @@ impl<W: Write> Writer<'_, W> {
             sure: hidden.sure,
         }))
     }
+
+    /// Who was told to have left, and from which seq on.
+    fn leaves(&mut self, history: &History) -> Result<(), FileError> {
+        let leaves = history.leaves.iter();
+        self.all(leaves.map(|left| Record::Left {
+            user: left.user,
+            conversation: left.conversation,
+            seq: left.seq,
+        }))
+    }
 }
 
 /// Reads a history.
@@ -234,6 +250,11 @@ fn take(history: &mut History, record: Record) {
             seq,
             sure,
         } => history.hid(user, conversation, seq, sure),
+        Record::Left {
+            user,
+            conversation,
+            seq,
+        } => history.left(user, conversation, seq),
         Record::Mark(mark) => history.mark(mark),
         Record::State(state) => drop(history.message_state(state)),
         Record::Final(last) => history.finished(last),
@@ -261,6 +282,11 @@ fn check_names(history: &History, record: &Record) -> Result<(), &'static str> {
             ..
         }
         | Record::Hid {
+            user: of,
+            conversation: here,
+            ..
+        }
+        | Record::Left {
             user: of,
             conversation: here,
             ..

@@ -74,7 +74,7 @@ pub const STEPS: &[Step] = &[
     },
     Step {
         name: "docs",
-        about: "rustdoc, file names, errors.md, sample settings",
+        about: "rustdoc, file names, pages that are made, planted bugs",
         needs: Some("build"),
         run: docs,
     },
@@ -89,6 +89,12 @@ pub const STEPS: &[Step] = &[
         about: "ten kills under load, checked",
         needs: Some("build"),
         run: faults,
+    },
+    Step {
+        name: "power",
+        about: "three power cuts under load, checked",
+        needs: Some("build"),
+        run: power,
     },
 ];
 
@@ -153,8 +159,13 @@ fn e2e(repo: &Repo, tally: &mut Tally) -> Outcome {
 }
 
 fn faults(repo: &Repo, _: &mut Tally) -> Outcome {
-    lab::kill_cycles(repo, 10)?;
+    lab::cycles(repo, "kill", 10)?;
     Ok("10 cycles".to_owned())
+}
+
+fn power(repo: &Repo, _: &mut Tally) -> Outcome {
+    lab::cycles(repo, "power", 3)?;
+    Ok("3 cycles".to_owned())
 }
 
 /// Runs tests to the end, however many fail, and counts them.
