@@ -152,7 +152,7 @@ impl World {
             .iter()
             .filter_map(|event| observe::state(&self.shared, event));
         let messages: Vec<u32> = states.map(|state| history.message_state(state)).collect();
-        // Delivered marks may still move, each as its device acknowledges; read marks were answered.
+        // Delivered marks may still move as devices acknowledge; read marks were answered.
         let marks = summary
             .map_or(&[][..], |summary| &summary.marks)
             .iter()
