@@ -21,6 +21,7 @@ use std::sync::Arc;
 impl Shard {
     /// The batch is committed.
     pub(super) fn carry_out(&mut self, batch: Batch) {
+        drop(batch.spans);
         let mut gathering = Gathering::default();
         for answer in batch.answers {
             self.answer(answer, &mut gathering);
@@ -140,6 +141,8 @@ impl Shard {
             entry,
             body,
             conversation_id,
+            time_ms,
+            trace_parent,
         } = due;
         if let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(&user) {
             live.mailbox.commit(entry.position);
@@ -158,6 +161,8 @@ impl Shard {
                 state: conversation_id.is_empty(),
                 conversation_id: conversation_id.clone(),
                 markable_seq: entry.markable_seq,
+                time_ms: self.measures.timed(time_ms),
+                trace_parent: trace_parent.clone(),
             };
             gathering.delivery(&session.edge, delivery, &body);
         }

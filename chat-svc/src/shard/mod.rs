@@ -19,6 +19,7 @@ mod load;
 mod mailbox_commands;
 mod mailboxes;
 mod marks;
+mod measure;
 pub mod open;
 mod pushes;
 mod reads;
@@ -41,6 +42,7 @@ use heddle_proto::{
 };
 use input::{EdgeInput, PeerInput, ShardInputs, StoreInput, Taken};
 use mailboxes::{MailboxSlot, SessionsOf};
+use measure::Measures;
 use reads::Reads;
 use std::{
     collections::{HashSet, VecDeque},
@@ -95,6 +97,7 @@ pub struct Shard {
     cursors_dirty: HashSet<(Arc<str>, String)>,
     recovering: FastMap<LogId, u64>,
     timers: Timers,
+    measures: Measures,
     read_only_until_ms: u64,
     turn_ms: u64,
 }
@@ -125,6 +128,7 @@ impl Shard {
             cursors_dirty: HashSet::new(),
             recovering: FastMap::default(),
             timers: Timers::default(),
+            measures: Measures::new(),
             read_only_until_ms: 0,
             turn_ms,
         }
@@ -266,6 +270,7 @@ impl Shard {
         match outcome.status() {
             CommitStatus::Committed => {
                 if let Some(batch) = self.in_flight.take() {
+                    self.measures.returns(&batch);
                     self.carry_out(batch);
                 }
             }
@@ -302,6 +307,7 @@ impl Shard {
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.next_id += 1;
+        self.measures.leaves(&mut batch);
         let commit = batch.commit(self.next_id, self.index, epoch, nonce);
         let refused = store.commits.try_send(commit).is_err();
         self.in_flight = Some(batch);
