@@ -6,7 +6,7 @@
 use super::{
     Shard,
     batch::{Answer, Batch, Due, Outcome},
-    edges::Gathering,
+    edges::{Edge, Gathering},
     mailboxes::{MailboxSlot, Session},
 };
 use heddle_proto::{
@@ -21,6 +21,7 @@ use std::sync::Arc;
 impl Shard {
     /// The batch is committed.
     pub(super) fn carry_out(&mut self, batch: Batch) {
+        self.measures.returns(&batch);
         drop(batch.spans);
         let mut gathering = Gathering::default();
         for answer in batch.answers {
@@ -68,6 +69,14 @@ impl Shard {
                     outcome: Some(outcome),
                 },
             );
+        }
+    }
+
+    /// Answers a command that has nothing to say, once the batch is committed.
+    pub(super) fn done(&mut self, edge: &Arc<Edge>, id: u64) {
+        if id > 0 {
+            let outcome = Outcome::Ready(Told::Done(Default::default()));
+            self.batch.answer(edge, id, outcome);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Measure: what a shard counts for each commit, and the spans of the few messages that are traced.
 //!
-//! `mod` records a commit as it leaves and as it comes back; `conversations` and `mailboxes` ask for
-//! the next stop of a trace.
+//! `mod` records a commit as it leaves, `effects` as it comes back; `conversations` and `mailboxes`
+//! ask for the next stop of a trace.
 //!
 //! Invariant: nothing is recorded for one message; one that is not traced costs a branch.
 

@@ -37,7 +37,7 @@ use heddle_kit::{FastMap, Link, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
-    internal::{Command, CommitOutcome, CommitStatus, PushIntent, command_result::Outcome as Told},
+    internal::{Command, CommitOutcome, CommitStatus, PushIntent},
     v1::ErrorReason,
 };
 use input::{EdgeInput, PeerInput, ShardInputs, StoreInput, Taken};
@@ -270,7 +270,6 @@ impl Shard {
         match outcome.status() {
             CommitStatus::Committed => {
                 if let Some(batch) = self.in_flight.take() {
-                    self.measures.returns(&batch);
                     self.carry_out(batch);
                 }
             }
@@ -378,13 +377,6 @@ impl Shard {
 
     fn nonce(&self) -> u64 {
         self.ownership.map_or(0, |(_, nonce)| nonce)
-    }
-
-    fn done(&mut self, edge: &Arc<edges::Edge>, id: u64) {
-        if id > 0 {
-            let outcome = batch::Outcome::Ready(Told::Done(Default::default()));
-            self.batch.answer(edge, id, outcome);
-        }
     }
 }
 
