@@ -16,6 +16,7 @@ use prost::Message as _;
 use serde_json::json;
 use std::{
     collections::HashMap,
+    future::ready,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::net::TcpListener;
@@ -73,19 +74,20 @@ impl Collector {
 
 /// The value of a metric without attributes.
 fn value(metrics: &str, name: &str) -> Option<f64> {
-    let lines = metrics.lines().filter(|line| !line.starts_with('#'));
+    let mut lines = metrics.lines().filter(|line| !line.starts_with('#'));
     let of_name = |line: &&str| {
         let rest = line.strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
     };
-    let line = lines.into_iter().find(of_name)?;
+    let line = lines.find(of_name)?;
     line.rsplit(' ').next()?.parse().ok()
 }
 
 /// Waits until a metric is as wanted.
 async fn reads(telemetry: &Telemetry, name: &str, wanted: impl Fn(f64) -> bool) -> f64 {
-    eventually(name, async || {
-        value(&telemetry.prometheus_text(), name).filter(|value| wanted(*value))
+    eventually(name, || {
+        let found = value(&telemetry.prometheus_text(), name);
+        ready(found.filter(|value| wanted(*value)))
     })
     .await
 }
