@@ -60,6 +60,7 @@ pub fn send(
         mentioned_user_ids: mentions.user_ids,
         mentions_all: mentions.all,
         kind: Some(append_command::Kind::Message(request.message)),
+        ..Default::default()
     };
     Ok(Ask {
         log,

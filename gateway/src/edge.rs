@@ -9,6 +9,7 @@ use crate::{
     auth::Authenticator,
     config::GatewayOptions,
     limits::Rates,
+    metrics::Metrics,
     presence::PresenceClient,
     session::{catch_up::CatchUp, registry::Registry},
     shard_link::ShardLinks,
@@ -17,7 +18,6 @@ use crate::{
     timers::Timers,
 };
 use heddle_kit::{SharedClock, Tasks};
-use opentelemetry::metrics::{Counter, UpDownCounter};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -55,14 +55,6 @@ pub struct Edge {
     pub tasks: Tasks,
     /// No new sessions.
     pub draining: AtomicBool,
-}
-
-/// What is measured.
-pub struct Metrics {
-    /// Sessions that are open.
-    pub sessions: UpDownCounter<i64>,
-    /// Live deliveries that a session could not take and reads from the store.
-    pub behind: Counter<u64>,
 }
 
 impl Edge {

@@ -17,6 +17,7 @@ mod connect;
 mod doubles;
 mod edge;
 pub mod limits;
+mod metrics;
 mod presence;
 #[cfg(test)]
 mod scenarios;

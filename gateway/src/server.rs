@@ -10,8 +10,9 @@ use crate::{
     api::Api,
     auth::{Authenticator, KeyError},
     config::GatewayOptions,
-    edge::{Edge, Metrics},
+    edge::Edge,
     limits::Rates,
+    metrics::{self, Metrics},
     presence::PresenceClient,
     session::{catch_up::CatchUp, registry::Registry},
     shard_link::ShardLinks,
@@ -19,7 +20,7 @@ use crate::{
     store_link::StoreLink,
     timers::{self, Timers},
 };
-use heddle_kit::{Link, SharedClock, Tasks, health, telemetry};
+use heddle_kit::{Link, SharedClock, Tasks, health};
 use heddle_proto::{
     PUBLIC_DESCRIPTORS,
     edge::{
@@ -103,22 +104,14 @@ impl Gateway {
             store: StoreLink::new(links.history),
             presence: PresenceClient::new(links.presence, tasks.clone()),
             timers: Timers::default(),
-            metrics: Metrics {
-                sessions: telemetry::meter()
-                    .i64_up_down_counter("heddle.gateway.sessions")
-                    .with_description("Device sessions that are open")
-                    .build(),
-                behind: telemetry::counter(
-                    "heddle.gateway.deliveries_behind",
-                    "Live deliveries that a session reads from the store instead",
-                ),
-            },
+            metrics: Metrics::new(),
             draining: AtomicBool::new(false),
             tasks: tasks.clone(),
             auth,
             clock,
             options,
         });
+        metrics::observe(&edge);
         start(&edge, tasks);
         Ok(Self { edge })
     }

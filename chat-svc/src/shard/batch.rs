@@ -73,6 +73,10 @@ pub struct Due {
     pub body: Bytes,
     /// The conversation of an event; empty: a change of state.
     pub conversation_id: Bytes,
+    /// When the event was stored, in milliseconds since the Unix epoch; 0: a change of state.
+    pub time_ms: u64,
+    /// The trace that it is part of; empty: none.
+    pub trace_parent: String,
 }
 
 /// A fan-out that arrived here, until all of its recipients are stored.
@@ -129,6 +133,10 @@ pub struct Batch {
     pub due: Vec<Due>,
     /// Pieces of fan-outs that this batch settles.
     pub pieces: Vec<Piece>,
+    /// Spans of traced events, which end with the commit.
+    pub spans: Vec<tracing::Span>,
+    /// When it left for the store.
+    pub left: Option<std::time::Instant>,
 }
 
 impl Batch {

@@ -124,7 +124,7 @@ impl Shard {
         let answer = match decision {
             Ok(Decision::Append(appended)) => {
                 let result = appended.result;
-                self.accept(log, *appended, now_ms);
+                self.accept(log, *appended, &append.trace_parent, now_ms);
                 Answer::Append(result)
             }
             Ok(Decision::Answer(result)) => Answer::Append(result),
@@ -140,10 +140,10 @@ impl Shard {
     }
 
     /// Puts an accepted event and its consequences into the batch.
-    fn accept(&mut self, log: LogId, appended: Appended, now_ms: u64) {
+    fn accept(&mut self, log: LogId, appended: Appended, traced: &str, now_ms: u64) {
         let Appended {
             event,
-            fan_out,
+            mut fan_out,
             cells,
             blanks,
             states,
@@ -152,6 +152,7 @@ impl Shard {
         self.batch.event(&log, result.seq, event);
         self.batch.cells(cells);
         self.batch.blanks(blanks);
+        fan_out.trace_parent = self.trace_append(traced);
         let Some(told) = self.told(&log, result.seq) else {
             return;
         };

@@ -6,7 +6,7 @@
 use super::{
     Shard,
     batch::{Answer, Batch, Due, Outcome},
-    edges::Gathering,
+    edges::{Edge, Gathering},
     mailboxes::{MailboxSlot, Session},
 };
 use heddle_proto::{
@@ -21,6 +21,8 @@ use std::sync::Arc;
 impl Shard {
     /// The batch is committed.
     pub(super) fn carry_out(&mut self, batch: Batch) {
+        self.measures.returns(&batch);
+        drop(batch.spans);
         let mut gathering = Gathering::default();
         for answer in batch.answers {
             self.answer(answer, &mut gathering);
@@ -68,6 +70,14 @@ impl Shard {
                     outcome: Some(outcome),
                 },
             );
+        }
+    }
+
+    /// Answers a command that has nothing to say, once the batch is committed.
+    pub(super) fn done(&mut self, edge: &Arc<Edge>, id: u64) {
+        if id > 0 {
+            let outcome = Outcome::Ready(Told::Done(Default::default()));
+            self.batch.answer(edge, id, outcome);
         }
     }
 
@@ -158,6 +168,8 @@ impl Shard {
             entry,
             body,
             conversation_id,
+            time_ms,
+            trace_parent,
         } = due;
         if let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(&user) {
             live.mailbox.commit(entry.position);
@@ -176,6 +188,8 @@ impl Shard {
                 state: conversation_id.is_empty(),
                 conversation_id: conversation_id.clone(),
                 markable_seq: entry.markable_seq,
+                time_ms: self.measures.timed(time_ms),
+                trace_parent: trace_parent.clone(),
             };
             gathering.delivery(&session.edge, delivery, &body);
         }

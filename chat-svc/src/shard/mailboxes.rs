@@ -8,7 +8,7 @@ use super::{
     batch::{Due, Piece},
     edges::Edge,
 };
-use crate::mailbox::{Entry, Mailbox, Taken};
+use crate::mailbox::{Mailbox, Taken};
 use bytes::Bytes;
 use heddle_proto::internal::{
     Command, FanOutEvent, MailboxCheckpoint, MailboxEntry, NoteRow, Recipient,
@@ -137,8 +137,15 @@ impl Shard {
             Taken::Not => None,
             Taken::Hole(from_seq) => Some(from_seq),
             Taken::Entry(entry) => {
-                let conversation_id = conversation_id.clone();
-                self.entry(key, entry, event.event.clone(), conversation_id);
+                let trace_parent = self.trace_entry(&event.trace_parent, entry.position);
+                self.entry(Due {
+                    user: key,
+                    entry,
+                    body: event.event.clone(),
+                    conversation_id: conversation_id.clone(),
+                    time_ms: event.time_ms,
+                    trace_parent,
+                });
                 None
             }
         }
@@ -156,14 +163,22 @@ impl Shard {
         };
         live.used_ms = now_ms;
         let entry = live.mailbox.take_state(state, nonce, now_ms);
-        self.entry(key, entry, state.clone(), Bytes::new());
+        self.entry(Due {
+            user: key,
+            entry,
+            body: state.clone(),
+            conversation_id: Bytes::new(),
+            time_ms: 0,
+            trace_parent: String::new(),
+        });
     }
 
     /// Puts an accepted entry into the batch.
-    fn entry(&mut self, user: Arc<str>, entry: Entry, body: Bytes, conversation_id: Bytes) {
+    fn entry(&mut self, due: Due) {
+        let (user, entry) = (&due.user, &due.entry);
         let now_ms = self.now_ms();
         let window = now_ms / u64::from(self.around.config.note_window_ms.max(1));
-        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(&user) else {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
             return;
         };
         let mailbox = &mut live.mailbox;
@@ -183,14 +198,9 @@ impl Shard {
             if let Some(row) = note {
                 self.write_note(window, &row);
             }
-            self.schedule_push(&user, now_ms);
+            self.schedule_push(user, now_ms);
         }
-        self.batch.due.push(Due {
-            user,
-            entry,
-            body,
-            conversation_id,
-        });
+        self.batch.due.push(due);
     }
 
     /// A session ends, or has moved away.

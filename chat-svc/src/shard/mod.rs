@@ -19,6 +19,7 @@ mod load;
 mod mailbox_commands;
 mod mailboxes;
 mod marks;
+mod measure;
 pub mod open;
 mod pushes;
 mod reads;
@@ -36,11 +37,12 @@ use heddle_kit::{FastMap, Link, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
-    internal::{Command, CommitOutcome, CommitStatus, PushIntent, command_result::Outcome as Told},
+    internal::{Command, CommitOutcome, CommitStatus, PushIntent},
     v1::ErrorReason,
 };
 use input::{EdgeInput, PeerInput, ShardInputs, StoreInput, Taken};
 use mailboxes::{MailboxSlot, SessionsOf};
+use measure::Measures;
 use reads::Reads;
 use std::{
     collections::{HashSet, VecDeque},
@@ -95,6 +97,7 @@ pub struct Shard {
     cursors_dirty: HashSet<(Arc<str>, String)>,
     recovering: FastMap<LogId, u64>,
     timers: Timers,
+    measures: Measures,
     read_only_until_ms: u64,
     turn_ms: u64,
 }
@@ -125,6 +128,7 @@ impl Shard {
             cursors_dirty: HashSet::new(),
             recovering: FastMap::default(),
             timers: Timers::default(),
+            measures: Measures::new(),
             read_only_until_ms: 0,
             turn_ms,
         }
@@ -302,6 +306,7 @@ impl Shard {
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.next_id += 1;
+        self.measures.leaves(&mut batch);
         let commit = batch.commit(self.next_id, self.index, epoch, nonce);
         let refused = store.commits.try_send(commit).is_err();
         self.in_flight = Some(batch);
@@ -372,13 +377,6 @@ impl Shard {
 
     fn nonce(&self) -> u64 {
         self.ownership.map_or(0, |(_, nonce)| nonce)
-    }
-
-    fn done(&mut self, edge: &Arc<edges::Edge>, id: u64) {
-        if id > 0 {
-            let outcome = batch::Outcome::Ready(Told::Done(Default::default()));
-            self.batch.answer(edge, id, outcome);
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 use heddle_kit::telemetry;
 use heddle_proto::{
     errors::Fault,
-    internal::{RawOpenSessionRequest, raw_open_session_request::Frame},
+    internal::{RawOpenSessionRequest, command::Op, raw_open_session_request::Frame},
     time,
     v1::{self, ErrorReason, result::Outcome},
 };
@@ -63,7 +63,12 @@ impl Session {
         let span = sampled(request_id, &request);
         let _entered = span.as_ref().map(tracing::Span::enter);
         match self.step(edge, request, now_ms) {
-            Ok(Step::Ask(kind, ask)) => edge.shards.ask(edge, self, request_id, kind, ask),
+            Ok(Step::Ask(kind, mut ask)) => {
+                if span.is_some() {
+                    trace(&mut ask);
+                }
+                edge.shards.ask(edge, self, request_id, kind, ask);
+            }
             Ok(Step::Done(outcome)) => self.answer(request_id, Ok(outcome)),
             Ok(Step::Pending) => {}
             Err(fault) => self.answer(request_id, Err(fault)),
@@ -155,6 +160,7 @@ impl Session {
             let receipts = &mut state.receipts;
             let events = window.acknowledge(position, |markable| receipts.deliver(markable));
             let events = events.map_err(|beyond| at.fault("position", beyond.to_string()))?;
+            state.followed.acknowledged(edge, position);
             receipts.acknowledge(position, events)
         };
         match when {
@@ -230,4 +236,11 @@ pub fn check_status(at: At, request: &v1::SetStatusRequest) -> Result<(), Fault>
 fn sampled(request_id: u64, request: &RawOpenSessionRequest) -> Option<tracing::Span> {
     let send = matches!(request.frame, Some(Frame::Send(_)));
     (send && telemetry::sample()).then(|| tracing::debug_span!("send", request_id))
+}
+
+/// The owner goes on with the trace of the current span.
+fn trace(ask: &mut Ask) {
+    if let Op::Append(append) = &mut ask.op {
+        append.trace_parent = telemetry::trace_parent().unwrap_or_default();
+    }
 }

@@ -9,6 +9,7 @@
 
 pub mod catch_up;
 pub mod down;
+pub mod followed;
 pub mod frames;
 pub mod open;
 pub mod reader;
@@ -34,7 +35,7 @@ use receipts::{Told, When};
 use state::{Class, Phase, State};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
-use window::{Offer, Verdict};
+use window::{Lag, Offer, Verdict, Window};
 
 /// Whose session it is; known from the hello on.
 #[derive(Debug)]
@@ -158,6 +159,7 @@ impl Session {
                 let frame = delivered(&offer, previous_position, delivery, body.clone());
                 let waker = state.push(Class::Delivery, frame);
                 let waker = state.say_caught_up().or(waker);
+                state.followed.given(edge, delivery);
                 drop(state);
                 if let Some(waker) = waker {
                     waker.wake();
@@ -170,6 +172,15 @@ impl Session {
                 self.read_on(edge);
             }
         }
+    }
+
+    /// How far the device is behind.
+    pub fn lag(&self) -> Lag {
+        self.lock()
+            .window
+            .as_ref()
+            .map(Window::lag)
+            .unwrap_or_default()
     }
 
     /// The owner's heartbeat: reveals what was lost on the way.
@@ -346,7 +357,7 @@ impl State {
     }
 
     /// Opens the session at a place in its mailbox.
-    fn open_at(&mut self, window: window::Window) {
+    fn open_at(&mut self, window: Window) {
         self.window = Some(window);
         self.phase = Phase::Open;
     }

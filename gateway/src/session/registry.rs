@@ -73,6 +73,11 @@ impl Registry {
             .for_each(&mut act);
     }
 
+    /// Does something with all sessions.
+    pub fn each(&self, act: impl FnMut(&Arc<Session>)) {
+        self.sessions.pin().values().for_each(act);
+    }
+
     /// Those sessions whose id is picked.
     pub fn picked(&self, pick: impl Fn(u64) -> bool) -> Vec<Arc<Session>> {
         let sessions = self.sessions.pin();

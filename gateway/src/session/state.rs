@@ -7,7 +7,7 @@
 //! flight, refusals and notices by a number. A request is in flight until its answer has been
 //! taken.
 
-use super::{receipts::Receipts, window::Window};
+use super::{followed::Followed, receipts::Receipts, window::Window};
 use heddle_proto::{
     errors::Fault,
     internal::{RawOpenSessionResponse, raw_open_session_response::Frame},
@@ -72,6 +72,8 @@ pub struct State {
     pub catching_up_to: Option<v1::Cursor>,
     /// Acknowledgements to be told.
     pub receipts: Receipts,
+    /// Deliveries that are timed or traced.
+    pub followed: Followed,
     /// The app is in the foreground.
     pub foreground: bool,
     /// When the device was last heard of, in milliseconds since the Unix epoch.
@@ -103,6 +105,7 @@ impl State {
             window: None,
             catching_up_to: None,
             receipts: Receipts::default(),
+            followed: Followed::default(),
             foreground: false,
             heard_time_ms: 0,
             expire_time_ms: 0,

@@ -76,6 +76,15 @@ pub struct BeyondSent {
     pub last: u64,
 }
 
+/// How far a device is behind its mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Positions given and not acknowledged.
+    pub unacknowledged: u64,
+    /// Positions committed and not acknowledged, given or not.
+    pub positions: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Given {
     position: u64,
@@ -128,6 +137,16 @@ impl Window {
     /// Whether the device has not been given all that is known to be committed.
     pub fn is_behind(&self) -> bool {
         self.head.position > self.cursor.position
+    }
+
+    /// How far the device is behind.
+    pub fn lag(&self) -> Lag {
+        let unacknowledged = self.given.len() as u64;
+        let missing = self.head.position.saturating_sub(self.cursor.position);
+        Lag {
+            unacknowledged,
+            positions: unacknowledged + missing,
+        }
     }
 
     /// Bytes given and not acknowledged.

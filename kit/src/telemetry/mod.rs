@@ -21,7 +21,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use prometheus::{Registry, TextEncoder};
 
-pub use context::{TraceParent, adopt_parent, incoming, propagate, sample, trace_parent};
+pub use context::{TraceParent, adopt_parent, follow, incoming, propagate, sample, trace_parent};
 pub use endpoint::serve_metrics;
 pub use instruments::{bytes, count, counter, gauge, meter, seconds};
 pub use subscriber::LogFormat;
