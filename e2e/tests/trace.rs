@@ -155,7 +155,12 @@ async fn one_trace_from_the_senders_frame_to_the_acknowledgement() -> Result<(),
     let talk = id_of(&ann.client.create_direct("ben").await?)?;
     ann.say(talk, BODY).await?;
     ben.hears(BODY).await;
+    // An application acknowledges what it has handled by asking for more.
+    let reading = [ann, ben].map(|mut person| {
+        tokio::spawn(async move { while person.session.next().await.is_some() {} })
+    });
     metrics_are_sensible(&telemetry).await;
+    reading.iter().for_each(|reading| reading.abort());
     let metrics = telemetry.prometheus_text();
     let token = world.signer.token("ann", json!({}));
     world.stop().await;
