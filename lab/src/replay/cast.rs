@@ -250,8 +250,9 @@ async fn check_limit(target: &Target, cast: &Cast, script: &Script) -> Result<()
     Ok(())
 }
 
-/// The most members that the channel can have, its owner left out: people whose leave waits for their
-/// lines are still there when the next ones join, so nobody may count on anybody to have gone.
+/// The most members that the channel can have, its owner left out: people whose leave waits for
+/// their lines are still there when the next ones join, so nobody may count on anybody to have
+/// gone.
 pub fn members_max(script: &Script) -> u64 {
     script.users.len() as u64
 }
