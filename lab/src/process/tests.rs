@@ -64,7 +64,7 @@ async fn terminating_gives_the_status_and_has_a_deadline() {
 #[tokio::test]
 async fn a_paused_server_does_nothing_until_it_is_resumed() {
     let dir = tempfile::tempdir().unwrap();
-    // Nothing is forked: a parent that waits for its child to start is halted, too, but not stopped.
+    // Nothing is forked: a parent that waits for its child to start is halted, but not stopped.
     let counting = "echo ready; trap 'echo got it' USR1; while :; do :; done";
     let mut server = Server::start(shell(dir.path(), counting)).await.unwrap();
     server.halt().unwrap();
