@@ -8,7 +8,7 @@
 
 use crate::shard::input::StoreInput;
 use heddle_kit::{
-    Link, Tasks,
+    Link,
     link::{Outbox, OutboxOptions, outbox},
 };
 use heddle_proto::internal::{
@@ -17,6 +17,7 @@ use heddle_proto::internal::{
 };
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 /// The largest frame taken from history-svc, in bytes.
@@ -52,12 +53,12 @@ pub struct StoreOutboxes {
     pub reads: Outbox<Read>,
 }
 
-/// Keeps the link up until the service stops.
-pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
+/// Keeps the link up until the service ends.
+pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, ending: CancellationToken) {
     loop {
         let session = serve_once(link.clone(), &shards);
         tokio::select! {
-            () = tasks.stopping().cancelled() => return,
+            () = ending.cancelled() => return,
             ended = session => {
                 let status = ended.err();
                 tracing::warn!(?status, "the link to history-svc ended; trying again");
@@ -65,7 +66,7 @@ pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks
         }
         tell_all(&shards, || StoreInput::Lost).await;
         tokio::select! {
-            () = tasks.stopping().cancelled() => return,
+            () = ending.cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(RETRY_DELAY_MS)) => {}
         }
     }

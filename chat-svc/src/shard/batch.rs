@@ -6,7 +6,7 @@
 //! Invariant: of each log a batch holds one run of consecutive events; nothing in it has been told
 //! to anybody.
 
-use super::edges::Edge;
+use super::{edges::Edge, input::Reply};
 use crate::mailbox::Entry;
 use bytes::Bytes;
 use heddle_kit::FastMap;
@@ -78,7 +78,9 @@ pub struct Due {
 /// A fan-out that arrived here, until all of its recipients are stored.
 pub struct Job {
     /// What arrived.
-    pub fan_out: FanOut,
+    pub fan_out: Arc<FanOut>,
+    /// Who waits for its acknowledgement.
+    pub reply: Reply,
     left: AtomicU32,
     /// One of its recipients could not be served.
     pub stuck: std::sync::atomic::AtomicBool,
@@ -86,10 +88,11 @@ pub struct Job {
 
 impl Job {
     /// A fan-out with this many recipients and states.
-    pub fn new(fan_out: FanOut) -> Arc<Self> {
+    pub fn new(fan_out: Arc<FanOut>, reply: Reply) -> Arc<Self> {
         let left = AtomicU32::new((fan_out.recipients.len() + fan_out.states.len()) as u32);
         Arc::new(Self {
             fan_out,
+            reply,
             left,
             stuck: false.into(),
         })

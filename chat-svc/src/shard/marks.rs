@@ -109,6 +109,11 @@ impl Shard {
 }
 
 impl MarkProgress {
+    /// Those who wait for an answer.
+    pub fn take_waiters(&mut self) -> Vec<(Arc<Edge>, u64)> {
+        std::mem::take(&mut self.waiters)
+    }
+
     /// Whether a report waits to be stored.
     pub fn is_pending(&self) -> bool {
         self.pending

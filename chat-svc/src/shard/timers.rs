@@ -73,6 +73,7 @@ impl Shard {
         while let Some((_, user)) = due(&mut self.timers.pushes, |push| push.0 <= now_ms) {
             self.push_due(&user);
         }
+        self.send_again();
         if now_ms >= self.timers.held_ms + HELD_INTERVAL_MS {
             self.timers.held_ms = now_ms;
             for piece in std::mem::take(&mut self.held) {

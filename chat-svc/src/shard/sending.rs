@@ -1,0 +1,83 @@
+//! Sending: what waits for other shards leaves, to a queue of this node or a stream to another.
+//!
+//! Invariant: nothing waits for a node: what its stream does not take now is sent again from
+//! `outbound` (fan-outs), or is gone (hints). Only for queues of this node it waits here, in order.
+
+use super::{
+    Shard,
+    input::{PeerInput, Reply},
+    outbound::{RESEND_AWAY_MS, RESEND_HERE_MS},
+};
+use crate::nodes::{
+    Target,
+    peers::{PeerItem, PeerNode},
+};
+use tokio::sync::mpsc::error::TrySendError;
+
+impl Shard {
+    /// Passes on what waits for other shards, as far as their queues have room.
+    pub(super) fn send_unsent(&mut self) {
+        while let Some((shard, input)) = self.unsent.pop_front() {
+            // Acknowledgements in this queue are for shards of this node, wherever they belong now.
+            let target = match &input {
+                PeerInput::Acks(_) => Target::Here,
+                _ => self.target(shard),
+            };
+            match target {
+                Target::Here => {
+                    let Some(peer) = self.around.peers.get(shard as usize) else {
+                        continue;
+                    };
+                    if let Err(TrySendError::Full(input)) = peer.try_send(input) {
+                        self.unsent.push_front((shard, input));
+                        return;
+                    }
+                }
+                Target::There(node) => self.send_away(shard, &node, input),
+                Target::Nowhere => self.not_sent(shard, &input),
+            }
+        }
+    }
+
+    fn send_away(&mut self, shard: u32, node: &PeerNode, input: PeerInput) {
+        let taken = match &input {
+            PeerInput::FanOut(fan_out, _) => {
+                let tracked = fan_out.ephemeral.is_none();
+                if tracked && self.outbound.is_stalled(shard) {
+                    return;
+                }
+                node.send(PeerItem::FanOut(Box::new(fan_out.as_ref().clone())))
+            }
+            PeerInput::Command(_, command) => node.send(PeerItem::Command(command.clone())),
+            PeerInput::Acks(_) => true,
+        };
+        if !taken {
+            self.not_sent(shard, &input);
+        }
+    }
+
+    fn not_sent(&mut self, shard: u32, input: &PeerInput) {
+        if let PeerInput::FanOut(fan_out, _) = input {
+            let at_ms = self.now_ms() + RESEND_AWAY_MS;
+            self.outbound.stall(shard, fan_out.id, at_ms);
+        }
+    }
+
+    /// Sends again what was not acknowledged in time.
+    pub(super) fn send_again(&mut self) {
+        let place = self.place.clone();
+        let patience = |shard| match place.is_here(shard) {
+            true => RESEND_HERE_MS,
+            false => RESEND_AWAY_MS,
+        };
+        for (shard, again) in self.outbound.due(self.turn_ms, patience) {
+            tracing::debug!(from = self.index, shard, count = again.len(), "sent again");
+            self.unsent
+                .retain(|(to, input)| *to != shard || input.outlives_owner());
+            for fan_out in again {
+                let input = PeerInput::FanOut(fan_out, Reply::Here);
+                self.unsent.push_back((shard, input));
+            }
+        }
+    }
+}
