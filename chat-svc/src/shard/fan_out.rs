@@ -117,7 +117,10 @@ impl Shard {
                 self.deliver_now(&fan_out);
             }
             PeerInput::FanOut(fan_out, reply) => self.take_fan_out(fan_out, reply),
-            PeerInput::Command(edge, command) => self.on_command(&edge, *command),
+            PeerInput::Command(edge, command) if self.serves() => {
+                self.on_command(&edge, *command);
+            }
+            command @ PeerInput::Command(..) => self.later(self.index, command),
             PeerInput::Acks(acks) => {
                 for ack in acks {
                     self.fan_out_settled(&ack);

@@ -1,7 +1,8 @@
 //! Sending: what waits for other shards leaves, to a queue of this node or a stream to another.
 //!
-//! Invariant: nothing waits for a node: what its stream does not take now is sent again from
-//! `outbound` (fan-outs), or is gone (hints). Only for queues of this node it waits here, in order.
+//! Invariant: nothing waits for a node: what its stream does not take now is sent again, fan-outs
+//! from `outbound`, commands with a later tick (bounded). Only for queues of this node it waits
+//! here, in order.
 
 use super::{
     Shard,
@@ -34,7 +35,7 @@ impl Shard {
                     }
                 }
                 Target::There(node) => self.send_away(shard, &node, input),
-                Target::Nowhere => self.not_sent(shard, &input),
+                Target::Nowhere => self.not_sent(shard, input),
             }
         }
     }
@@ -52,19 +53,32 @@ impl Shard {
             PeerInput::Acks(_) => true,
         };
         if !taken {
-            self.not_sent(shard, &input);
+            self.not_sent(shard, input);
         }
     }
 
-    fn not_sent(&mut self, shard: u32, input: &PeerInput) {
-        if let PeerInput::FanOut(fan_out, _) = input {
-            let at_ms = self.now_ms() + RESEND_AWAY_MS;
-            self.outbound.stall(shard, fan_out.id, at_ms);
+    fn not_sent(&mut self, shard: u32, input: PeerInput) {
+        match input {
+            PeerInput::FanOut(fan_out, _) => {
+                let at_ms = self.now_ms() + RESEND_AWAY_MS;
+                self.outbound.stall(shard, fan_out.id, at_ms);
+            }
+            command @ PeerInput::Command(..) => self.later(shard, command),
+            PeerInput::Acks(_) => {}
+        }
+    }
+
+    /// A command of a mailbox whose conversation nobody serves now goes again with the next tick, to
+    /// wherever the conversation is then.
+    pub(super) fn later(&mut self, shard: u32, command: PeerInput) {
+        if self.late.len() < self.around.config.waiting_max {
+            self.late.push((shard, command));
         }
     }
 
     /// Sends again what was not acknowledged in time.
     pub(super) fn send_again(&mut self) {
+        self.unsent.extend(self.late.drain(..));
         let place = self.place.clone();
         let patience = |shard| match place.is_here(shard) {
             true => RESEND_HERE_MS,

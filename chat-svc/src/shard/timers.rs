@@ -55,6 +55,7 @@ impl Shard {
     pub(super) fn on_tick(&mut self) {
         self.turn_ms = self.around.clock.now_ms();
         let now_ms = self.now_ms();
+        self.send_again();
         if self.ownership.is_none() || now_ms < self.read_only_until_ms {
             return;
         }
@@ -73,7 +74,6 @@ impl Shard {
         while let Some((_, user)) = due(&mut self.timers.pushes, |push| push.0 <= now_ms) {
             self.push_due(&user);
         }
-        self.send_again();
         if now_ms >= self.timers.held_ms + HELD_INTERVAL_MS {
             self.timers.held_ms = now_ms;
             for piece in std::mem::take(&mut self.held) {
