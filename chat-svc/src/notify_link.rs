@@ -7,20 +7,19 @@ use crate::{
     store_link::{RETRY_DELAY_MS, shard_of},
 };
 use heddle_kit::{
-    Link,
+    Link, Tasks,
     link::{OutboxOptions, outbox},
 };
 use heddle_proto::internal::{NotifyRequest, notify_service_client::NotifyServiceClient};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// Keeps the link up until the service ends.
-pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, ending: CancellationToken) {
+/// Keeps the link up until the service stops.
+pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
     loop {
         tokio::select! {
-            () = ending.cancelled() => return,
+            () = tasks.stopping().cancelled() => return,
             ended = serve_once(link.clone(), &shards) => {
                 let status = ended.err();
                 tracing::debug!(?status, "the link to notify-svc ended; trying again");
@@ -30,7 +29,7 @@ pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, ending: Canc
             let _ = shard.send(StoreInput::Notify(None)).await;
         }
         tokio::select! {
-            () = ending.cancelled() => return,
+            () = tasks.stopping().cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(RETRY_DELAY_MS)) => {}
         }
     }

@@ -48,7 +48,6 @@ pub struct ChatService {
     announcements: Arc<Announcements>,
     placement: Arc<watch::Sender<Arc<Placement>>>,
     renew: Arc<Notify>,
-    ending: CancellationToken,
 }
 
 /// What is around a node that shares the shards with others.
@@ -69,14 +68,11 @@ impl ChatService {
         tasks: Tasks,
     ) -> Self {
         let placement = Placement::alone(config.shard_count());
-        let ending = tasks.stopping().clone();
-        Self::begin(
-            &Arc::new(config),
-            placement,
-            (history, notify),
-            clock,
-            (tasks, ending),
-        )
+        let owners = tasks.child("shards");
+        let ending = owners.stopping().clone();
+        let config = Arc::new(config);
+        let links = (history, notify);
+        Self::begin(&config, placement, links, clock, tasks, (owners, ending))
     }
 
     /// Starts a node that shares the shards with others, by leases.
@@ -90,11 +86,11 @@ impl ChatService {
     ) -> Self {
         let config = Arc::new(config);
         let nobody = Placement::nobody(0, config.shard_count(), false);
-        let (stopping, ending) = (tasks.stopping().clone(), CancellationToken::new());
+        let (owners, ending) = (tasks.child("shards"), CancellationToken::new());
         let links = (history.clone(), notify);
         let incarnation = clock.now_ms();
-        let around = (tasks.clone(), ending.clone());
-        let service = Self::begin(&config, nobody, links, clock, around);
+        let shards = (owners.clone(), ending.clone());
+        let service = Self::begin(&config, nobody, links, clock, tasks.clone(), shards);
         let (queues, renew) = (service.shards.clone(), service.renew.clone());
         let me = Me {
             node: config
@@ -108,12 +104,13 @@ impl ChatService {
             config,
             history,
             me,
-            peers: Peers::new(cluster.link, queues, renew, tasks.clone(), ending.clone()),
+            peers: Peers::new(cluster.link, queues, renew, tasks),
             owned: service.announcements.watch(),
             placement: service.placement.clone(),
             renew: service.renew.clone(),
         };
-        tasks.spawn("lease-keeper", keeper.run(stopping, ending));
+        let stopping = owners.stopping().clone();
+        owners.spawn("lease-keeper", keeper.run(stopping, ending));
         service
     }
 
@@ -122,7 +119,9 @@ impl ChatService {
         placement: Placement,
         (history, notify): (Link, Link),
         clock: SharedClock,
-        (tasks, ending): (Tasks, CancellationToken),
+        tasks: Tasks,
+        // Drained before the links: what a shard has under way comes back over them.
+        (owners, ending): (Tasks, CancellationToken),
     ) -> Self {
         let shard_count = config.shard_count();
         let (shards, inputs): (Vec<_>, Vec<_>) = (0..shard_count)
@@ -135,7 +134,6 @@ impl ChatService {
             announcements: Announcements::new(shard_count),
             placement: Arc::new(watch::Sender::new(Arc::new(placement))),
             renew: Arc::default(),
-            ending,
         };
         let peers: Vec<_> = service
             .shards
@@ -146,17 +144,17 @@ impl ChatService {
             let around = Surroundings {
                 config: config.clone(),
                 clock: clock.clone(),
-                tasks: service.tasks.clone(),
+                tasks: owners.clone(),
                 history: history.clone(),
                 peers: peers.clone(),
                 own: queues.store.clone(),
                 placement: service.placement.subscribe(),
                 renew: service.renew.clone(),
                 announcements: service.announcements.clone(),
-                ending: service.ending.clone(),
+                ending: ending.clone(),
             };
             let shard = Shard::new(index, around);
-            service.tasks.spawn("shard", shard.run(inputs));
+            owners.spawn("shard", shard.run(inputs));
         }
         service.start_links(history, notify);
         service
@@ -168,12 +166,12 @@ impl ChatService {
             .iter()
             .map(|queues| queues.store.clone())
             .collect();
-        let (tasks, ending) = (&self.tasks, &self.ending);
-        let store = store_link::run(history, stores.clone(), ending.clone());
+        let tasks = &self.tasks;
+        let store = store_link::run(history, stores.clone(), tasks.clone());
         tasks.spawn("store-link", store);
-        let notify = notify_link::run(notify, stores, ending.clone());
+        let notify = notify_link::run(notify, stores, tasks.clone());
         tasks.spawn("notify-link", notify);
-        let announcing = self.announcements.clone().run(ending.clone());
+        let announcing = self.announcements.clone().run(tasks.stopping().clone());
         tasks.spawn("announcements", announcing);
     }
 
@@ -218,7 +216,7 @@ impl ChatService {
         loop {
             let frame = tokio::select! {
                 frame = frames.message() => frame,
-                () = self.ending.cancelled() => break,
+                () = self.tasks.stopping().cancelled() => break,
             };
             match frame {
                 Ok(Some(frame)) => self.dispatch(&edge, frame.commands),
@@ -262,7 +260,7 @@ impl ShardService for ChatService {
         request: Request<Streaming<PeerRequest>>,
     ) -> Result<Response<Self::PeerStream>, Status> {
         let (door, frames) = PeerDoor::new(self.shards.clone(), self.renew.clone());
-        let reading = door.read(request.into_inner(), self.ending.clone());
+        let reading = door.read(request.into_inner(), self.tasks.stopping().clone());
         self.tasks.spawn_contained("peer-reader", reading);
         Ok(Response::new(Box::pin(frames)))
     }

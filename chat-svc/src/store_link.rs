@@ -8,7 +8,7 @@
 
 use crate::shard::input::StoreInput;
 use heddle_kit::{
-    Link,
+    Link, Tasks,
     link::{Outbox, OutboxOptions, outbox},
 };
 use heddle_proto::internal::{
@@ -17,7 +17,6 @@ use heddle_proto::internal::{
 };
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 /// The largest frame taken from history-svc, in bytes.
@@ -53,12 +52,12 @@ pub struct StoreOutboxes {
     pub reads: Outbox<Read>,
 }
 
-/// Keeps the link up until the service ends.
-pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, ending: CancellationToken) {
+/// Keeps the link up until the service stops.
+pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
     loop {
         let session = serve_once(link.clone(), &shards);
         tokio::select! {
-            () = ending.cancelled() => return,
+            () = tasks.stopping().cancelled() => return,
             ended = session => {
                 let status = ended.err();
                 tracing::warn!(?status, "the link to history-svc ended; trying again");
@@ -66,7 +65,7 @@ pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, ending: Canc
         }
         tell_all(&shards, || StoreInput::Lost).await;
         tokio::select! {
-            () = ending.cancelled() => return,
+            () = tasks.stopping().cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(RETRY_DELAY_MS)) => {}
         }
     }

@@ -62,6 +62,13 @@ impl List {
         self.0.values().filter(|entry| entry.until_seq == 0)
     }
 
+    /// The same, the last active first.
+    pub fn by_activity(&self) -> Vec<&ListEntry> {
+        let mut entries: Vec<_> = self.current().collect();
+        entries.sort_unstable_by_key(|entry| Reverse(entry.activity_time_ms));
+        entries
+    }
+
     /// The badge: unread messages over all conversations that are not muted at `now_ms`.
     pub fn badge(&self, now_ms: u64) -> u64 {
         self.current()

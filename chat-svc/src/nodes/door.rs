@@ -5,14 +5,11 @@
 //! Invariant: the reader never waits for a shard. What a full queue does not take is refused, and
 //! nothing behind it is taken until its sender begins again; so is what follows a broken stream.
 
-use crate::shard::{
-    edges::Edge,
-    input::{PeerInput, Reply, ShardQueues},
-};
+use crate::shard::input::{PeerInput, Reply, ShardQueues};
 use heddle_kit::link::{Outbox, OutboxOptions, outbox};
 use heddle_proto::{
     ids::LogId,
-    internal::{Command, FanOut, FanOutAck, PeerRequest, PeerResponse},
+    internal::{FanOut, FanOutAck, PeerMark, PeerRequest, PeerResponse},
 };
 use std::{collections::HashSet, sync::Arc};
 use tokio::sync::Notify;
@@ -24,8 +21,6 @@ use tonic::{Status, Streaming};
 pub struct PeerDoor {
     queues: Arc<[ShardQueues]>,
     acks: Arc<Outbox<FanOutAck>>,
-    /// Nobody waits for results of commands.
-    nobody: Arc<Edge>,
     renew: Arc<Notify>,
     /// Pairs of shards of which everything on this stream was taken.
     whole: HashSet<(u32, u32)>,
@@ -44,7 +39,6 @@ impl PeerDoor {
         let door = Self {
             queues,
             acks: Arc::new(acks),
-            nobody: Edge::new(0).0,
             renew,
             whole: HashSet::new(),
         };
@@ -78,8 +72,8 @@ impl PeerDoor {
         for fan_out in frame.fan_outs {
             self.fan_out(fan_out);
         }
-        for command in frame.commands {
-            self.command(command);
+        for mark in frame.marks {
+            self.mark(mark);
         }
     }
 
@@ -112,15 +106,12 @@ impl PeerDoor {
         }
     }
 
-    fn command(&self, mut command: Command) {
-        command.id = 0;
-        let log = LogId::from_wire(&command.log_id);
+    fn mark(&self, mark: PeerMark) {
+        let log = LogId::from_wire(&mark.conversation_id);
         let shard = log.map(|log| log.shard(self.queues.len() as u32));
-        let Some(queues) = shard.and_then(|shard| self.queues.get(shard as usize)) else {
-            return;
-        };
-        let input = PeerInput::Command(self.nobody.clone(), Box::new(command));
-        // A hint: the next report carries what this one did.
-        let _full = queues.peer.try_send(input);
+        if let Some(queues) = shard.and_then(|shard| self.queues.get(shard as usize)) {
+            // Lost here, it is told again with the device's next acknowledgement.
+            let _full = queues.peer.try_send(PeerInput::Mark(mark));
+        }
     }
 }

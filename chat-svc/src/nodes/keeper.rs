@@ -151,7 +151,8 @@ impl Keeper {
             Ok(nodes) => nodes,
             Err(status) => {
                 let superseded = status.code() == tonic::Code::FailedPrecondition;
-                if superseded || state.renewed.elapsed() >= lease {
+                let ended = superseded || state.renewed.elapsed() >= lease;
+                if ended && !self.placement.borrow().lost {
                     tracing::error!(%status, "no lease: this node serves nothing");
                     let nobody = Placement::nobody(state.version, shard_count, true);
                     self.placement.send_replace(Arc::new(nobody));

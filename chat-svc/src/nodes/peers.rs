@@ -15,7 +15,7 @@ use heddle_kit::{
     link::{Outbox, OutboxOptions, outbox::outbox_sized},
 };
 use heddle_proto::internal::{
-    Command, FanOut, FanOutAck, LiveNode, PeerRequest, shard_service_client::ShardServiceClient,
+    FanOut, FanOutAck, LiveNode, PeerMark, PeerRequest, shard_service_client::ShardServiceClient,
 };
 use prost::Message as _;
 use std::{
@@ -35,7 +35,7 @@ pub enum PeerItem {
     /// Due to mailboxes.
     FanOut(Box<FanOut>),
     /// For a conversation.
-    Command(Box<Command>),
+    Mark(PeerMark),
     /// Renew the lease now.
     Renew,
 }
@@ -67,7 +67,7 @@ impl Drop for PeerNode {
 fn size_of(item: &PeerItem) -> usize {
     match item {
         PeerItem::FanOut(fan_out) => fan_out.encoded_len(),
-        PeerItem::Command(command) => command.encoded_len(),
+        PeerItem::Mark(mark) => mark.encoded_len(),
         PeerItem::Renew => 2,
     }
 }
@@ -77,7 +77,7 @@ fn frame(items: Vec<PeerItem>) -> PeerRequest {
     for item in items {
         match item {
             PeerItem::FanOut(fan_out) => frame.fan_outs.push(*fan_out),
-            PeerItem::Command(command) => frame.commands.push(*command),
+            PeerItem::Mark(mark) => frame.marks.push(mark),
             PeerItem::Renew => frame.renew = true,
         }
     }
@@ -90,7 +90,6 @@ pub struct Peers {
     queues: Arc<[ShardQueues]>,
     renew: Arc<Notify>,
     tasks: Tasks,
-    ending: CancellationToken,
     nodes: BTreeMap<String, Arc<PeerNode>>,
 }
 
@@ -101,14 +100,12 @@ impl Peers {
         queues: Arc<[ShardQueues]>,
         renew: Arc<Notify>,
         tasks: Tasks,
-        ending: CancellationToken,
     ) -> Self {
         Self {
             options,
             queues,
             renew,
             tasks,
-            ending,
             nodes: BTreeMap::new(),
         }
     }
@@ -141,7 +138,7 @@ impl Peers {
     }
 
     fn start(&self, node: &LiveNode, link: Link) -> Arc<PeerNode> {
-        let gone = self.ending.child_token();
+        let gone = self.tasks.stopping().child_token();
         let peer = Arc::new(PeerNode {
             outbox: RwLock::new(None),
             incarnation: node.incarnation,

@@ -74,7 +74,7 @@ impl Shard {
             Some(ConversationSlot::Ready(_)) => self.decide(log, edge, command),
             Some(ConversationSlot::Loading(loading)) => {
                 if loading.waiting.len() >= self.around.config.waiting_max {
-                    return edge.refuse(command.id, &overloaded());
+                    return self.turn_away(edge, *command, &overloaded());
                 }
                 loading
                     .waiting
@@ -258,6 +258,7 @@ impl Shard {
     pub(super) fn conversation_ready(&mut self, log: LogId, conversation: Conversation) {
         let live = Box::new(Live {
             used_ms: self.now_ms(),
+            open: OpenWork::after(self.next_id),
             ..Live::new(conversation)
         });
         let slot = self
@@ -298,7 +299,7 @@ impl Shard {
         };
         for waiting in waiting {
             match waiting {
-                Waiting::Command(edge, command) => edge.refuse(command.id, fault),
+                Waiting::Command(edge, command) => self.turn_away(&edge, *command, fault),
                 Waiting::Piece(piece) => self.held.push(piece),
             }
         }

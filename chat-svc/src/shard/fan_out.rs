@@ -104,6 +104,7 @@ impl Shard {
             }
         }
         for (shard, mut part) in parts {
+            part.to_shard = shard;
             part.ephemeral = Some(what.clone());
             self.unsent
                 .push_back((shard, PeerInput::FanOut(Arc::new(part), Reply::Here)));
@@ -117,10 +118,7 @@ impl Shard {
                 self.deliver_now(&fan_out);
             }
             PeerInput::FanOut(fan_out, reply) => self.take_fan_out(fan_out, reply),
-            PeerInput::Command(edge, command) if self.serves() => {
-                self.on_command(&edge, *command);
-            }
-            command @ PeerInput::Command(..) => self.later(self.index, command),
+            PeerInput::Mark(mark) => self.take_mark(mark),
             PeerInput::Acks(acks) => {
                 for ack in acks {
                     self.fan_out_settled(&ack);

@@ -7,7 +7,8 @@ use crate::store_link::StoreOutboxes;
 use bytes::Bytes;
 use heddle_kit::link::Outbox;
 use heddle_proto::internal::{
-    Command, CommitOutcome, FanOut, FanOutAck, NoteRow, PushIntent, PushOutcome, ReadOutcome,
+    Command, CommitOutcome, FanOut, FanOutAck, NoteRow, PeerMark, PushIntent, PushOutcome,
+    ReadOutcome,
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -62,8 +63,8 @@ pub enum PeerInput {
     FanOut(Arc<FanOut>, Reply),
     /// Fan-outs of this shard that are stored.
     Acks(Vec<FanOutAck>),
-    /// A command that a mailbox has for a conversation here; nobody waits for its result.
-    Command(Arc<Edge>, Box<Command>),
+    /// A device has received messages of a conversation here.
+    Mark(PeerMark),
 }
 
 /// Where the acknowledgement of a fan-out goes.
@@ -81,7 +82,7 @@ impl PeerInput {
     pub fn outlives_owner(&self) -> bool {
         match self {
             Self::FanOut(fan_out, _) => fan_out.ephemeral.is_some(),
-            Self::Acks(_) | Self::Command(..) => true,
+            Self::Acks(_) | Self::Mark(_) => true,
         }
     }
 }

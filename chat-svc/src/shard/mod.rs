@@ -41,7 +41,9 @@ use heddle_kit::{FastMap, Link, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
-    internal::{Command, CommitOutcome, CommitStatus, PushIntent, command_result::Outcome as Told},
+    internal::{
+        Command, CommitOutcome, CommitStatus, PeerMark, PushIntent, command_result::Outcome as Told,
+    },
     v1::ErrorReason,
 };
 use input::{EdgeInput, PeerInput, ShardInputs, StoreInput};
@@ -107,10 +109,11 @@ pub struct Shard {
     reads: Reads,
     next_id: u64,
     unsent: VecDeque<(u32, PeerInput)>,
-    late: Vec<(u32, PeerInput)>,
+    late: Vec<(u32, PeerMark)>,
     outbound: Outbound,
     origins: Origins,
     held: Vec<Piece>,
+    held_marks: FastMap<(LogId, String), u64>,
     intents: FastMap<u64, (Arc<str>, [u8; 16])>,
     cursors_dirty: HashSet<(Arc<str>, String)>,
     recovering: FastMap<LogId, u64>,
@@ -145,6 +148,7 @@ impl Shard {
             outbound: Outbound::default(),
             origins: Origins::default(),
             held: Vec::new(),
+            held_marks: FastMap::default(),
             intents: FastMap::default(),
             cursors_dirty: HashSet::new(),
             recovering: FastMap::default(),
@@ -239,7 +243,7 @@ impl Shard {
     fn on_command(&mut self, edge: &Arc<edges::Edge>, command: Command) {
         use heddle_proto::internal::command::Op;
         if !self.serves() {
-            return edge.refuse(command.id, &owner_changing());
+            return self.turn_away(edge, command, &owner_changing());
         }
         match &command.op {
             Some(Op::Append(_) | Op::Mark(_) | Op::Grant(_) | Op::Ephemeral(_)) => {

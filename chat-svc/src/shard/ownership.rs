@@ -163,8 +163,7 @@ impl Shard {
     fn drop_state(&mut self) {
         self.ownership = None;
         self.refuse_reads();
-        self.refuse_marks();
-        self.conversations.clear();
+        self.drop_conversations(&owner_changing());
         self.mailboxes.clear();
         self.outbound = Default::default();
         self.unsent.retain(|(_, input)| input.outlives_owner());
@@ -175,22 +174,6 @@ impl Shard {
         let fault = owner_changing();
         for purpose in self.reads.take_all() {
             self.refuse_waiting(purpose, &fault);
-        }
-    }
-
-    fn refuse_marks(&mut self) {
-        let fault = owner_changing();
-        for slot in self.conversations.values_mut() {
-            let ConversationSlot::Ready(live) = slot else {
-                continue;
-            };
-            for (edge, id) in live
-                .marks
-                .values_mut()
-                .flat_map(|marks| marks.take_waiters())
-            {
-                edge.refuse(id, &fault);
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Sending: what waits for other shards leaves, to a queue of this node or a stream to another.
 //!
 //! Invariant: nothing waits for a node: what its stream does not take now is sent again, fan-outs
-//! from `outbound`, commands with a later tick (bounded). Only for queues of this node it waits
+//! from `outbound`, marks with a later tick (bounded). Only for queues of this node it waits
 //! here, in order.
 
 use super::{
@@ -13,6 +13,7 @@ use crate::nodes::{
     Target,
     peers::{PeerItem, PeerNode},
 };
+use heddle_proto::internal::PeerMark;
 use tokio::sync::mpsc::error::TrySendError;
 
 impl Shard {
@@ -49,7 +50,7 @@ impl Shard {
                 }
                 node.send(PeerItem::FanOut(Box::new(fan_out.as_ref().clone())))
             }
-            PeerInput::Command(_, command) => node.send(PeerItem::Command(command.clone())),
+            PeerInput::Mark(mark) => node.send(PeerItem::Mark(mark.clone())),
             PeerInput::Acks(_) => true,
         };
         if !taken {
@@ -63,22 +64,27 @@ impl Shard {
                 let at_ms = self.now_ms() + RESEND_AWAY_MS;
                 self.outbound.stall(shard, fan_out.id, at_ms);
             }
-            command @ PeerInput::Command(..) => self.later(shard, command),
+            PeerInput::Mark(mark) => self.later(shard, mark),
             PeerInput::Acks(_) => {}
         }
     }
 
-    /// A command of a mailbox whose conversation nobody serves now goes again with the next tick, to
-    /// wherever the conversation is then.
-    pub(super) fn later(&mut self, shard: u32, command: PeerInput) {
+    /// A mark that finds no owner goes again with the next tick, to where its conversation is then.
+    fn later(&mut self, shard: u32, mark: PeerMark) {
         if self.late.len() < self.around.config.waiting_max {
-            self.late.push((shard, command));
+            self.late.push((shard, mark));
         }
     }
 
     /// Sends again what was not acknowledged in time.
     pub(super) fn send_again(&mut self) {
-        self.unsent.extend(self.late.drain(..));
+        if !self.belongs_here() {
+            let marks = self.give_held_marks();
+            self.late.extend(marks.map(|mark| (self.index, mark)));
+        }
+        let late = self.late.drain(..);
+        let late = late.map(|(shard, mark)| (shard, PeerInput::Mark(mark)));
+        self.unsent.extend(late);
         let place = self.place.clone();
         let patience = |shard| match place.is_here(shard) {
             true => RESEND_HERE_MS,
