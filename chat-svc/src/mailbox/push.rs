@@ -47,8 +47,8 @@ pub struct Waiting {
 }
 
 impl Device {
-    /// A resume token says that the device has everything up to `position`: an acknowledgement, also
-    /// when those of the session before got lost with its connection. Whether it was news.
+    /// A resume token says that the device has everything up to `position`: it acknowledges, even
+    /// if those of the session before got lost with its connection. Whether it was news.
     pub fn resumed_at(&mut self, position: u64) -> bool {
         let acknowledged = self.cursor.position;
         if position <= acknowledged {

@@ -14,6 +14,7 @@ use crate::{
 };
 use heddle_kit::{Link, ManualClock, SharedClock, Tasks};
 use heddle_proto::{
+    ids::MessageId,
     internal::{ConversationRow, FanOutState, MemberRow, RawEvent, ReadOutcome},
     v1::{StateChange, state_change},
 };
@@ -76,8 +77,9 @@ fn report(id: u64, delivered_seq: u64, read_seq: u64) -> Command {
 }
 
 fn events() -> Vec<RawEvent> {
-    let event = |seq| RawEvent {
-        seq,
+    let event = |seq: u8| RawEvent {
+        seq: u64::from(seq),
+        client_message_id: MessageId::mint(NOW_MS, &[seq; 10]).to_bytes(),
         ..Default::default()
     };
     (1..=3).map(event).collect()

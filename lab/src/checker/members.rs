@@ -1,7 +1,7 @@
 //! What members did besides sending: leaves that were answered, messages that they received.
 //!
-//! Invariant: nobody is judged whose devices did not finish, nor a conversation of which no mark was
-//! told at all.
+//! Invariant: nobody is judged whose devices did not finish, nor a conversation of which no mark
+//! was told at all.
 
 use std::collections::{HashMap, HashSet};
 

@@ -65,8 +65,10 @@ impl World {
             let messages = events.iter().rev().filter(|event| is_message(event));
             let messages: Vec<_> = messages.collect();
             for &user in &self.shared.groups[index].members {
-                let others = |event: &&&v1::Event| event.sender != self.shared.ids[user];
-                if let Some(last) = messages.iter().find(others) {
+                let id = &self.shared.ids[user];
+                let since = since(events, id);
+                let due_to = |event: &&&v1::Event| event.sender != *id && event.seq >= since;
+                if let Some(last) = messages.iter().find(due_to) {
                     due.push(((index, user as u32), last.seq));
                 }
             }
@@ -133,7 +135,7 @@ impl World {
                     .for_each(|it| history.read(reader, it, asked_us));
             }
             drop(history);
-            self.finished(user, reader, index, &events, summary);
+            self.finished(user, index, &events, summary);
         }
         Ok(())
     }
@@ -141,7 +143,6 @@ impl World {
     fn finished(
         &self,
         user: usize,
-        reader: u32,
         group: usize,
         events: &[v1::Event],
         summary: Option<&v1::ConversationSummary>,
@@ -151,15 +152,14 @@ impl World {
             .iter()
             .filter_map(|event| observe::state(&self.shared, event));
         let messages: Vec<u32> = states.map(|state| history.message_state(state)).collect();
-        // Delivered marks may still move, each as its device acknowledges; read marks were answered.
+        // Delivered marks may still move as devices acknowledge; read marks were answered.
         let marks = summary
             .map_or(&[][..], |summary| &summary.marks)
             .iter()
             .filter_map(|mark| Some((self.shared.user(&mark.user_id)?, 0, mark.read_seq)));
         let marks: Vec<(u32, u64, u64)> = marks.collect();
-        let first = user * self.size.devices;
-        let devices = (first..first + self.size.devices).map(|device| device as u32);
-        for device in devices.chain([reader]) {
+        for number in 0..self.size.devices {
+            let device = (user * self.size.devices + number) as u32;
             history.finished(Final {
                 device,
                 conversation: group as u32,
@@ -192,4 +192,22 @@ fn head(events: &[v1::Event]) -> u64 {
 
 fn is_message(event: &v1::Event) -> bool {
     matches!(event.kind, Some(v1::event::Kind::Message(_)))
+}
+
+/// Where a member's present stay begins.
+fn since(events: &[v1::Event], id: &str) -> u64 {
+    use v1::MembershipAction::{Added, Created};
+    let begins = |event: &&v1::Event| match &event.kind {
+        Some(v1::event::Kind::Membership(change)) => {
+            let named = change.user_ids.iter().any(|user| user == id);
+            let made = change.action() == Created && event.sender == *id;
+            made || named && matches!(change.action(), Added | Created)
+        }
+        _ => false,
+    };
+    events
+        .iter()
+        .rev()
+        .find(begins)
+        .map_or(0, |event| event.seq)
 }
