@@ -22,8 +22,8 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(40);
 /// A new owner serves within this after a crash (DESIGN section 5), with a second for a machine
 /// that does much else.
 const CRASH_STALL_MAX: Duration = Duration::from_secs(6);
-/// How long a send may stall on a planned drain before it is an error here; the aim is 200 ms, which
-/// a machine that does much else does not always show.
+/// How long a send may stall on a planned drain before it is an error here; the aim is 200 ms,
+/// which a machine that does much else does not always show.
 const DRAIN_STALL_MAX: Duration = Duration::from_secs(2);
 /// How long people go on between two events.
 const MEANWHILE: Duration = Duration::from_millis(1_500);

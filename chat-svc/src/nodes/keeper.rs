@@ -1,8 +1,8 @@
 //! Keeper: renews this node's lease, and tells the shards what they should do.
 //!
-//! At a drain it says that the node leaves, waits until its shards are released and taken by others,
-//! and only then lets the service end. What changes here is told to peers at once, so that nobody
-//! waits for a renewal.
+//! At a drain it says that the node leaves, waits until its shards are released and taken by
+//! others, and only then lets the service end. What changes here is told to peers at once, so that
+//! nobody waits for a renewal.
 //!
 //! Invariant: a node that could not renew for a whole lease serves nothing.
 

@@ -134,12 +134,17 @@ struct Node {
 
 impl Node {
     async fn start(others: Option<Vec<LiveNode>>) -> Self {
+        // Long enough for no machine to be slower.
+        Self::with_lease(60_000, others).await
+    }
+
+    async fn with_lease(lease_ms: u32, others: Option<Vec<LiveNode>>) -> Self {
         let history = History::default();
         *history.others.lock().unwrap() = others;
         let config = ChatConfig {
             node: Some("me".into()),
             shards: SHARDS,
-            lease_ms: 500,
+            lease_ms,
             lease_renewal_ms: 20,
             ..Default::default()
         };
@@ -251,7 +256,7 @@ async fn a_shard_that_another_holds_is_not_taken_until_it_is_released() {
 
 #[tokio::test]
 async fn without_a_lease_nothing_is_served() {
-    let mut node = Node::start(Some(Vec::new())).await;
+    let mut node = Node::with_lease(300, Some(Vec::new())).await;
     node.announces(|owned| owned.len() == SHARDS as usize).await;
     node.others(None);
     node.announces(BTreeSet::is_empty).await;

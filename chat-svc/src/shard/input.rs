@@ -77,8 +77,8 @@ pub enum Reply {
 }
 
 impl PeerInput {
-    /// Whether it still makes sense once the shard that sends it is given up: its fan-outs come again
-    /// from the next owner.
+    /// Whether it still makes sense once the shard that sends it is given up: its fan-outs come
+    /// again from the next owner.
     pub fn outlives_owner(&self) -> bool {
         match self {
             Self::FanOut(fan_out, _) => fan_out.ephemeral.is_some(),
