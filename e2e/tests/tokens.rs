@@ -200,6 +200,33 @@ async fn a_second_session_of_a_device_replaces_the_first() -> Result<(), Failure
     Ok(())
 }
 
+/// A session that its client has given up already, and that arrives after the newer one, must not
+/// take that one's place: its client would never come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_session_that_comes_late_replaces_nothing() -> Result<(), Failure> {
+    let world = World::start().await?;
+    let token = world.signer.token("alice", json!({}));
+    let hello = |client_attempt| v1::Hello {
+        device_id: "phone".into(),
+        foreground: true,
+        client_incarnation: 7,
+        client_attempt,
+        ..Default::default()
+    };
+    let mut newer = Raw::open(raw::connect(&world.url()).await?, &token).await?;
+    newer.hello(hello(2)).await?;
+    let mut late = Raw::open(raw::connect(&world.url()).await?, &token).await?;
+    late.hello(hello(1)).await?;
+    assert_eq!(sent_away(&mut late).await, GoAwayReason::Replaced);
+    newer.ask(Up::Ping(v1::PingRequest::default())).await?;
+    let mut newest = Raw::open(raw::connect(&world.url()).await?, &token).await?;
+    newest.hello(hello(3)).await?;
+    assert_eq!(sent_away(&mut newer).await, GoAwayReason::Replaced);
+    newest.ask(Up::Ping(v1::PingRequest::default())).await?;
+    world.stop().await;
+    Ok(())
+}
+
 /// Signed by us, for us, now, with our algorithm: nothing else gets in, by stream or by call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_tokens_are_refused() -> Result<(), Failure> {

@@ -54,6 +54,7 @@ impl Shard {
                     session_id: attach.session_id,
                     device_id,
                     foreground: attach.foreground,
+                    client: (attach.client_incarnation, attach.client_attempt),
                 };
                 self.attached(&user, session, &attach, gathering);
                 Told::Head(result)
@@ -81,7 +82,8 @@ impl Shard {
         }
     }
 
-    /// The session hears of what comes from now on; another session of its device ends.
+    /// The session hears of what comes from now on; another session of its device ends, or it ends
+    /// itself where that other one is newer.
     fn attached(
         &mut self,
         user: &Arc<str>,
@@ -97,6 +99,22 @@ impl Shard {
             held.edge.id == session.edge.id && held.session_id == attach.session_id
         };
         of_user.sessions.retain(|held| !same(held));
+        if of_user
+            .sessions
+            .iter()
+            .any(|held| held.is_newer_than(&session))
+        {
+            // It was on its way when its client opened the newer one.
+            let session_ids = vec![attach.session_id];
+            let reason = GoAwayReason::Replaced as i32;
+            return gathering.kick(
+                &session.edge,
+                Kick {
+                    session_ids,
+                    reason,
+                },
+            );
+        }
         if !session.device_id.is_empty() {
             self.kick_device(user, &session.device_id, GoAwayReason::Replaced, gathering);
         }

@@ -56,6 +56,19 @@ pub(super) struct Session {
     pub session_id: u64,
     pub device_id: String,
     pub foreground: bool,
+    /// Which running client it is of (0: unknown), and which of that client's sessions.
+    pub client: (u64, u64),
+}
+
+impl Session {
+    /// Whether `other` is an older session of the same running client, that came late.
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        let (incarnation, attempt) = self.client;
+        self.device_id == other.device_id
+            && incarnation != 0
+            && incarnation == other.client.0
+            && attempt > other.client.1
+    }
 }
 
 /// The sessions of one user, and the heads they were told.

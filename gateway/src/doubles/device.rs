@@ -142,6 +142,7 @@ pub fn hello(token: String, resume: Option<Cursor>) -> Up {
         app_version: "1".into(),
         resume,
         foreground: true,
+        ..Default::default()
     })
 }
 

@@ -53,6 +53,10 @@ pub struct Who {
     pub trusted: bool,
     /// Has no upward half: nobody expects pings.
     pub mute: bool,
+    /// Which running client it is of; 0: unknown.
+    pub client_incarnation: u64,
+    /// Which of that client's sessions it is.
+    pub client_attempt: u64,
 }
 
 /// One device session.
@@ -328,6 +332,8 @@ impl Who {
             rate: RateKey::default(),
             trusted: false,
             mute: true,
+            client_incarnation: 0,
+            client_attempt: 0,
         }
     }
 }

@@ -39,6 +39,10 @@ pub struct Hello {
     pub foreground: bool,
     /// Has no upward half.
     pub mute: bool,
+    /// Which running client it is of; 0: unknown.
+    pub client_incarnation: u64,
+    /// Which of that client's sessions it is.
+    pub client_attempt: u64,
 }
 
 impl Hello {
@@ -82,6 +86,8 @@ impl Session {
             app_version: hello.app_version,
             trusted: identity.service || identity.admin,
             mute: hello.mute,
+            client_incarnation: hello.client_incarnation,
+            client_attempt: hello.client_attempt,
         };
         edge.rates.check(who.rate)?;
         if self.who.set(who).is_err() {
@@ -124,6 +130,8 @@ impl Session {
             foreground,
             token_issued_time_ms,
             app_version: self.who().app_version.clone(),
+            client_incarnation: self.who().client_incarnation,
+            client_attempt: self.who().client_attempt,
         };
         edge.shards.attach(edge, self, Op::Attach(attach));
     }

@@ -89,6 +89,8 @@ fn welcome(
         resume: hello.resume,
         foreground: hello.foreground,
         mute: false,
+        client_incarnation: hello.client_incarnation,
+        client_attempt: hello.client_attempt,
     };
     hello.check(At("hello"))?;
     session.open(edge, &identity, hello)

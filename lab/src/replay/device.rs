@@ -101,6 +101,8 @@ pub struct Device {
     left_as_member: bool,
     caught_up: bool,
     count: u64,
+    /// Why the session is over, where it is.
+    closed: Option<heddle_sdk::Error>,
 }
 
 impl Device {
@@ -127,6 +129,7 @@ impl Device {
             left_as_member: false,
             caught_up: true,
             count: 0,
+            closed: None,
         };
         device.online().await?;
         if let Some(session) = &device.session {
@@ -235,8 +238,11 @@ impl Device {
     async fn take(&mut self, batch: &mut Vec<Update>, taken: usize) {
         if taken == 0 {
             self.session = None;
-            self.ledger
-                .problem("session", || format!("{}: the session ended", self.name));
+            let why = self.closed.take();
+            let why = why.map_or_else(|| "unknown".to_owned(), |error| error.to_string());
+            self.ledger.problem("session", || {
+                format!("{}: the session ended: {why}", self.name)
+            });
             return;
         }
         let mut reads = [0; ROOMS];
@@ -255,10 +261,7 @@ impl Device {
                     self.ledger
                         .problem("reset", || format!("{}: to {head:?}", self.name));
                 }
-                Update::Closed(error) if error.code != Code::Unavailable => {
-                    self.ledger
-                        .problem("session", || format!("{}: {error}", self.name));
-                }
+                Update::Closed(error) => self.closed = Some(error),
                 _ => {}
             }
         }

@@ -50,7 +50,7 @@ pub struct ReplayOptions {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Sends that may be unanswered at once, over all speakers
-    #[arg(long, default_value_t = 800, hide = true)]
+    #[arg(long, default_value_t = 1600, hide = true)]
     pub window: u32,
     /// One line of JSON
     #[arg(long)]

@@ -160,8 +160,8 @@ impl HeddleEndpoint {
             token: token.map_err(TransportError::new)?,
             device_id: "bench".into(),
             app_version: "heddle-lab".into(),
-            resume: None,
             foreground: true,
+            ..Default::default()
         };
         let channel = transport
             .address

@@ -175,6 +175,8 @@ impl ClientBuilder {
             token: Default::default(),
             device_id: self.device_id,
             app_version: self.app_version,
+            incarnation: rand::random_range(1..=u64::MAX),
+            sessions: Default::default(),
             clock: Default::default(),
             call_timeout: self.call_timeout,
             call_tries_max: self.call_tries_max,

@@ -17,7 +17,7 @@ use crate::session::SessionBuilder;
 use crate::{Backoff, BackoffPolicy, Error, token::TokenProvider};
 use heddle_proto::ids::MessageId;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -45,6 +45,9 @@ pub(crate) struct Shared {
     pub(crate) token: Mutex<Option<MetadataValue<Ascii>>>,
     pub(crate) device_id: String,
     pub(crate) app_version: String,
+    /// Tells the sessions of this client apart from those of another on the same device.
+    pub(crate) incarnation: u64,
+    pub(crate) sessions: AtomicU64,
     pub(crate) clock: Arc<ServerClock>,
     pub(crate) call_timeout: Duration,
     pub(crate) call_tries_max: u32,

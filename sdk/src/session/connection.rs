@@ -19,6 +19,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Opening {
     pub(super) resume: Option<v1::Cursor>,
     pub(super) foreground: bool,
+    /// Greater than that of each opening before it.
+    pub(super) attempt: u64,
     /// Where the server sent the device; empty: the client's own addresses.
     pub(super) addresses: Vec<String>,
 }
@@ -57,6 +59,8 @@ impl Connection {
             app_version: shared.app_version.clone(),
             resume: opening.resume,
             foreground: opening.foreground,
+            client_incarnation: shared.incarnation,
+            client_attempt: opening.attempt,
         };
         let (outbound, frames) = mpsc::channel(OUTBOUND_LEN_MAX);
         let first = v1::OpenSessionRequest {

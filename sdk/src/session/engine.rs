@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use heddle_proto::v1;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -48,6 +49,17 @@ pub(super) struct Engine {
     pub(super) started: Instant,
     pub(super) token_refusals: u32,
     pub(super) elsewhere: Vec<String>,
+    /// Of the last connection: the client's count of sessions, then this session's of connections.
+    pub(super) attempt: u64,
+}
+
+/// Connections that one session may make before its numbers would reach the next session's.
+const ATTEMPTS_OF_SESSION: u64 = 1 << 24;
+
+/// What the first connection of a session counts up from.
+pub(super) fn attempts_of(shared: &Shared) -> u64 {
+    let sessions = shared.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+    sessions * ATTEMPTS_OF_SESSION
 }
 
 impl Engine {
@@ -76,9 +88,11 @@ impl Engine {
 
     /// One connection, from dialling to its end; and whether it ever caught up.
     async fn once(&mut self) -> (End, bool) {
+        self.attempt += 1;
         let opening = Opening {
             resume: self.core.track.cursor(),
             foreground: self.core.foreground,
+            attempt: self.attempt,
             addresses: std::mem::take(&mut self.elsewhere),
         };
         let cancel = self.cancel.clone();

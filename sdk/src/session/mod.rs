@@ -164,6 +164,7 @@ impl SessionBuilder {
         }
         let cancel = shared.cancel.child_token();
         let engine = Engine {
+            attempt: engine::attempts_of(&shared),
             shared: shared.clone(),
             core,
             commands: wishes,
