@@ -4,6 +4,7 @@
 //! the rest does not compile; what needs the product runs its binaries. Invariant: exit 0 only if
 //! all held.
 
+mod cassandra;
 mod check;
 mod command;
 mod docs;
@@ -69,6 +70,11 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Start or stop one real Apache Cassandra node on this machine.
+    Cassandra {
+        #[command(subcommand)]
+        task: cassandra::Task,
+    },
     /// Break a server on purpose under load and check what everybody got.
     Faults {
         /// Which suite and how, such as `kill --shape one --cycles 100 --seed 1 --json`.
@@ -105,6 +111,7 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Errors { check: false } => said(errors::write(&repo)),
         Task::Errors { check: true } => said(errors::check(&repo)),
         Task::Bench { quick, json } => lab::bench(&repo, quick, json),
+        Task::Cassandra { task } => said(cassandra::perform(&repo, task)),
         Task::Faults { suite } => lab::faults(&repo, &suite),
     }
 }

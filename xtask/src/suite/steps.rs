@@ -5,6 +5,7 @@
 
 use std::process::Command;
 
+use crate::cassandra;
 use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::docs;
@@ -130,7 +131,10 @@ fn clippy(_: &Repo, _: &mut Tally) -> Outcome {
 }
 
 fn unit(repo: &Repo, tally: &mut Tally) -> Outcome {
-    cargo_test(repo, &["--workspace", "--exclude", "heddle-e2e"], tally)
+    let node = cassandra::suite_node(repo);
+    let ran = cargo_test(repo, &["--workspace", "--exclude", "heddle-e2e"], tally)?;
+    node?;
+    Ok(ran)
 }
 
 fn docs(repo: &Repo, _: &mut Tally) -> Outcome {
@@ -153,9 +157,10 @@ fn build(_: &Repo, _: &mut Tally) -> Outcome {
 }
 
 fn e2e(repo: &Repo, tally: &mut Tally) -> Outcome {
-    let grpcurl = tools::grpcurl(repo);
+    let (grpcurl, node) = (tools::grpcurl(repo), cassandra::suite_node(repo));
     let ran = cargo_test(repo, &["--package", "heddle-e2e"], tally)?;
     grpcurl?;
+    node?;
     Ok(ran)
 }
 
@@ -173,6 +178,11 @@ fn cargo_test(repo: &Repo, which: &[&str], tally: &mut Tally) -> Outcome {
         .args(locked())
         .arg("--no-fail-fast");
     cargo.env("PATH", tools::search_path(repo));
+    if let Ok(address) = cassandra::suite_node(repo) {
+        cargo.env(cassandra::ADDRESS, address);
+        // Tests that kill a node start one of their own.
+        cargo.env(cassandra::XTASK, std::env::current_exe()?);
+    }
     let ended = command::stream(&mut cargo, |line| tally.take(line));
     let note = format!("{} passed, {} failed", tally.passed, tally.failed);
     let note = match tally.ignored {
