@@ -149,6 +149,10 @@ pub enum ReadError {
     /// Too much at once.
     #[error("{0}; try again after a moment")]
     Exhausted(String),
+    /// The shard that takes the log over is not the reader's, or not here: it has to be taken
+    /// again.
+    #[error("{0}")]
+    Fenced(String),
     /// The store cannot be read now.
     #[error("the store cannot be read: {0}")]
     Unavailable(String),

@@ -69,7 +69,10 @@ impl Node {
     fn xtask(&self, arguments: &[&str]) {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut command = Command::new(&self.xtask);
-        command.current_dir(workspace).arg("cassandra").args(arguments);
+        command
+            .current_dir(workspace)
+            .arg("cassandra")
+            .args(arguments);
         let status = command.arg("--dir").arg(self.dir.path()).status();
         assert!(status.unwrap().success(), "xtask cassandra {arguments:?}");
     }
@@ -151,7 +154,9 @@ async fn write(
             log_id: log(shard).to_bytes(),
             first_seq: head + 1,
             committed_head: head,
-            events: (head + 1..=head + count).map(|seq| event(shard, seq)).collect(),
+            events: (head + 1..=head + count)
+                .map(|seq| event(shard, seq))
+                .collect(),
         };
         let commit = Commit {
             shard,
@@ -185,7 +190,10 @@ async fn what_was_committed_survives_kills_of_the_node() {
     migrate(&config).await.unwrap();
     let tasks = Tasks::new("test");
     let store = Arc::new(open_when_ready(&config, &tasks).await.unwrap());
-    let (acknowledged, ending) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (acknowledged, ending) = (
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let mut writers = Vec::new();
     for shard in 0..LOGS {
         let writer = write(store.clone(), shard, acknowledged.clone(), ending.clone());
@@ -194,7 +202,10 @@ async fn what_was_committed_survives_kills_of_the_node() {
     let reached = async |rows: u64| {
         let deadline = tokio::time::Instant::now() + RECOVERED_WITHIN;
         while acknowledged.load(Ordering::SeqCst) < rows {
-            assert!(tokio::time::Instant::now() < deadline, "commits do not go on");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "commits do not go on"
+            );
             // tidy: allow-sleep polls a counter until the deadline
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -288,7 +288,10 @@ fn take_tail(
     let found_older = !older.is_empty();
     loaded.events.splice(0..0, older.into_iter().rev());
     if more_above {
-        return loaded.events.last().map(|last| tail(loader, log, last.seq + 1));
+        return loaded
+            .events
+            .last()
+            .map(|last| tail(loader, log, last.seq + 1));
     }
     let first = loaded.events.first()?;
     let fresh = crate::conversation::event::time_ms(first) + ID_AHEAD_MAX_MS >= now_ms;

@@ -61,9 +61,8 @@ impl Inner {
             partition,
             clustering,
         };
-        let mut buffer = bytes::BytesMut::with_capacity(
-            key.encoded_len() + cell::value_len(&cell.value),
-        );
+        let mut buffer =
+            bytes::BytesMut::with_capacity(key.encoded_len() + cell::value_len(&cell.value));
         key.encode_into(&mut buffer);
         let key_len = buffer.len();
         cell::encode_value(&mut buffer, 0, &cell.value);
@@ -80,7 +79,9 @@ impl Inner {
         stamp: i64,
     ) -> Result<(), Failed> {
         let values = (&log_id.as_bytes()[..], committed_head as i64, stamp);
-        self.db.write(&self.db.statements.anchor_write, values).await
+        self.db
+            .write(&self.db.statements.anchor_write, values)
+            .await
     }
 
     /// Blanks bodies in committed rows.
@@ -157,7 +158,10 @@ impl Inner {
 fn blanked(mut record: Record, seqs: &[u64]) -> Option<Record> {
     let mut changed = false;
     for &seq in seqs {
-        let event = record.row.index(seq).map(|index| &mut record.row.events[index]);
+        let event = record
+            .row
+            .index(seq)
+            .map(|index| &mut record.row.events[index]);
         let Some(event) = event else { continue };
         match event::blanked(event) {
             Ok(Some(blanked)) => {

@@ -141,7 +141,10 @@ mod tests {
         assert_eq!(judge(4, &[]), lost(4, 0));
         assert_eq!(judge(7, &[row(1, 3, 1)]), lost(7, 3));
         assert_eq!(judge(0, &[row(1, 3, 1), row(6, 9, 1)]), lost(5, 3));
-        assert_eq!(judge(0, &[row(1, 3, 2), row(4, 5, 1), row(6, 6, 2)]), lost(5, 3));
+        assert_eq!(
+            judge(0, &[row(1, 3, 2), row(4, 5, 1), row(6, 6, 2)]),
+            lost(5, 3)
+        );
     }
 }
 

@@ -144,7 +144,10 @@ impl World {
                 let place = |seen: &Seen| (seen.first_seq, seen.last_seq);
                 own.id == row.id && place(&own.seen) == place(&row.seen)
             };
-            assert!(owner.rows.iter().any(|own| same(&own)), "{row:?} is lost: {owner:?}");
+            assert!(
+                owner.rows.iter().any(|own| same(&own)),
+                "{row:?} is lost: {owner:?}"
+            );
         }
     }
 }

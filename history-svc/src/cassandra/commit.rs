@@ -97,7 +97,12 @@ fn check_batch(batch: &LogBatch) -> Result<(), Refusal> {
     }
     let end = batch.first_seq.checked_add(count as u64 - 1);
     let end = end.filter(|&end| batch.first_seq > 0 && i64::try_from(end).is_ok());
-    let not_a_seq = || invalid(format!("batches.first_seq: {} is not a seq", batch.first_seq));
+    let not_a_seq = || {
+        invalid(format!(
+            "batches.first_seq: {} is not a seq",
+            batch.first_seq
+        ))
+    };
     end.map(drop).ok_or_else(not_a_seq)
 }
 
@@ -124,8 +129,9 @@ fn check_cell(cell: &Cell) -> Result<(), Refusal> {
 /// the order of the commits.
 pub async fn form(inner: &Inner, mut commit: Commit) -> Result<Formed, Refusal> {
     let owner = owner_of(&commit);
+    let mut heads = Vec::with_capacity(commit.batches.len());
     for batch in &commit.batches {
-        follows_or_repeats(inner, owner, batch).await?;
+        heads.push(follows_or_repeats(inner, owner, batch).await?);
     }
     let own_rows = blank_own_rows(&mut commit);
     let stamp = inner.owners.stamp(owner)?;
@@ -151,9 +157,12 @@ pub async fn form(inner: &Inner, mut commit: Commit) -> Result<Formed, Refusal> 
         formed.blanks.push(blank);
     }
     let header = (commit.epoch, commit.nonce);
-    for batch in commit.batches {
+    for (batch, head) in commit.batches.into_iter().zip(heads) {
         let log_id = parse_log_id(&batch.log_id)?;
         let after = after.remove(&log_id).unwrap_or_default();
+        if bucket(batch.first_seq) > bucket(head.last_first_seq.max(1)) {
+            formed.anchors.push((log_id, batch.first_seq - 1));
+        }
         formed.add_row(owner, header, log_id, batch, after);
     }
     Ok(formed)
@@ -180,10 +189,6 @@ impl Formed {
             last_seq: row.last_seq(),
             last_first_seq: row.first_seq,
         };
-        let before = row.first_seq - 1;
-        if before > 0 && bucket(row.first_seq) != bucket(before) {
-            self.anchors.push((log_id, before));
-        }
         self.heads.push((log_id, head));
         self.after.extend(after.cells.iter().cloned());
         let record = Record {
@@ -200,7 +205,11 @@ impl Formed {
         let done = self.write(inner, owner).await;
         if let Err(refusal) = &done {
             inner.owners.give_up(owner);
-            tracing::error!(shard = owner.shard, reason = refusal.message, "commit not confirmed");
+            tracing::error!(
+                shard = owner.shard,
+                reason = refusal.message,
+                "commit not confirmed"
+            );
         }
         done
     }
@@ -212,7 +221,11 @@ impl Formed {
         let anchors = self.anchors.iter();
         let anchors = anchors.map(|(log_id, head)| inner.write_anchor(log_id, *head, stamp));
         let cells = self.cells.iter().map(|cell| inner.write_cell(cell, stamp));
-        tokio::try_join!(try_join_all(rows), try_join_all(anchors), try_join_all(cells))?;
+        tokio::try_join!(
+            try_join_all(rows),
+            try_join_all(anchors),
+            try_join_all(cells)
+        )?;
         inner.verify(owner).await?;
         let after = self.after.iter().map(|cell| inner.write_cell(cell, stamp));
         let after = try_join_all(after).map_err(Refusal::from);
@@ -226,19 +239,27 @@ impl Formed {
 }
 
 /// A row starts where its log ends, or is the last one again, as it was.
-async fn follows_or_repeats(inner: &Inner, owner: Owner, batch: &LogBatch) -> Result<(), Refusal> {
+/// Answers the head before it.
+async fn follows_or_repeats(
+    inner: &Inner,
+    owner: Owner,
+    batch: &LogBatch,
+) -> Result<Head, Refusal> {
     let log_id = parse_log_id(&batch.log_id)?;
     let head = inner.head(owner, log_id).await?;
     if batch.first_seq == head.last_seq + 1 {
-        return Ok(());
+        return Ok(head);
     }
     let end = batch.first_seq + batch.events.len() as u64 - 1;
     if batch.first_seq == head.last_first_seq && end == head.last_seq {
         let first_seq = batch.first_seq as i64;
         let found = inner.rows_down(&log_id, bucket(batch.first_seq), first_seq, 1);
         let found = found.await.map_err(|error| invalid(error.to_string()))?;
-        if found.first().is_some_and(|record| record.row.events == batch.events) {
-            return Ok(());
+        if found
+            .first()
+            .is_some_and(|record| record.row.events == batch.events)
+        {
+            return Ok(head);
         }
     }
     tracing::error!(%log_id, first_seq = batch.first_seq, head = head.last_seq, "row refused");
@@ -255,7 +276,9 @@ async fn follows_or_repeats(inner: &Inner, owner: Owner, batch: &LogBatch) -> Re
 fn blank_own_rows(commit: &mut Commit) -> Vec<LogId> {
     let (batches, blanks) = (&mut commit.batches, &mut commit.blanks);
     blanks.retain(|blank| {
-        let of_log = batches.iter_mut().find(|batch| batch.log_id == blank.log_id);
+        let of_log = batches
+            .iter_mut()
+            .find(|batch| batch.log_id == blank.log_id);
         let event = of_log.and_then(|batch| {
             let index = blank.seq.checked_sub(batch.first_seq)?;
             batch.events.get_mut(usize::try_from(index).ok()?)

@@ -40,6 +40,9 @@ struct Raised {
 struct Group {
     under_way: Option<Reading>,
     next: Option<Reading>,
+    /// Raises from here go one after the other: conditional writes of one partition that meet
+    /// each other all start again.
+    raising: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The epochs in the store.
@@ -69,7 +72,7 @@ impl EpochTable {
     /// Joins the read that begins next. A read under way has begun before this call, so it does not
     /// count; the next one begins when that has ended.
     fn join(&self, group: i32) -> Reading {
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups = lock(&self.groups);
         let of_group = groups.entry(group).or_default();
         if let Some(next) = &of_group.next {
             return next.clone();
@@ -118,6 +121,8 @@ impl EpochTable {
         group: i32,
         shards: Vec<u32>,
     ) -> Result<HashMap<u32, u64>, StoreError> {
+        let raising = lock(&self.groups).entry(group).or_default().raising.clone();
+        let _alone = raising.lock().await;
         let unknown = |error: String| StoreError::Unknown(error);
         let mut before = read_group(&self.db, group).await.map_err(unknown)?;
         let mut last = "others raise it at the same time".to_owned();
@@ -137,7 +142,9 @@ impl EpochTable {
             }
             before = after;
         }
-        Err(StoreError::Unknown(format!("the epoch was not raised: {last}")))
+        Err(StoreError::Unknown(format!(
+            "the epoch was not raised: {last}"
+        )))
     }
 
     async fn raise_once(

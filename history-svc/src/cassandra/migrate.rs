@@ -97,10 +97,12 @@ async fn prepare_keyspace(
             "version int PRIMARY KEY, readers_from int, about text",
         ),
     ] {
-        let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{keyspace}.{table}").as_bytes());
-        let text = format!(
-            "CREATE TABLE IF NOT EXISTS {keyspace}.{table} ({columns}) WITH id = {id}"
+        let id = Uuid::new_v5(
+            &Uuid::NAMESPACE_URL,
+            format!("{keyspace}.{table}").as_bytes(),
         );
+        let text =
+            format!("CREATE TABLE IF NOT EXISTS {keyspace}.{table} ({columns}) WITH id = {id}");
         change(session, text).await?;
     }
     Ok(())
@@ -157,8 +159,8 @@ pub async fn pinned_datacenter(
         "SELECT value FROM {}.schema_settings WHERE name = '{DATACENTER}'",
         config.keyspace
     );
-    let rows: Vec<(Option<String>,)> = rows_of(session.query_unpaged(text, ()).await?)
-        .map_err(ConnectError::Answer)?;
+    let rows: Vec<(Option<String>,)> =
+        rows_of(session.query_unpaged(text, ()).await?).map_err(ConnectError::Answer)?;
     Ok(rows.into_iter().next().and_then(|(value,)| value))
 }
 
@@ -183,7 +185,10 @@ async fn versions(
 
 /// A later release may have made a schema that this binary would misread.
 fn refuse_newer(done: &[(i32, i32)]) -> Result<(), ConnectError> {
-    match done.iter().find(|(_, readers_from)| *readers_from > VERSION) {
+    match done
+        .iter()
+        .find(|(_, readers_from)| *readers_from > VERSION)
+    {
         None => Ok(()),
         Some((version, readers_from)) => Err(ConnectError::Refused {
             field: "cassandra.keyspace",

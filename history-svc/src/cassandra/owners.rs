@@ -128,6 +128,9 @@ mod tests {
         owners.give_up(other);
         assert!(owners.check(other).is_err());
         owners.grant(other);
-        assert!(owners.check(other).is_err(), "an epoch is never granted twice");
+        assert!(
+            owners.check(other).is_err(),
+            "an epoch is never granted twice"
+        );
     }
 }

@@ -102,9 +102,8 @@ async fn check_commitlog(session: &Session, datacenter: &str) -> Result<(), Conn
     let nodes = state.get_nodes_info().iter();
     let here = |node: &&Arc<Node>| node.datacenter.as_deref() == Some(datacenter);
     for node in nodes.filter(here) {
-        let mut statement = Statement::new(
-            "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'",
-        );
+        let mut statement =
+            Statement::new("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'");
         let only = NodeIdentifier::Node(node.clone());
         statement.set_load_balancing_policy(Some(SingleTargetLoadBalancingPolicy::new(only, None)));
         let address = node.address;
@@ -153,7 +152,10 @@ mod tests {
             let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
             copies_in(&pairs.iter().map(own).collect(), "here")
         };
-        let network = ("class", "org.apache.cassandra.locator.NetworkTopologyStrategy");
+        let network = (
+            "class",
+            "org.apache.cassandra.locator.NetworkTopologyStrategy",
+        );
         assert_eq!(of(&[network, ("here", "3"), ("there", "2")]), 3);
         assert_eq!(of(&[network, ("there", "3")]), 0);
         assert_eq!(of(&[network, ("here", "3/1")]), 0);

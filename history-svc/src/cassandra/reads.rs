@@ -77,7 +77,9 @@ impl Inner {
         let anchor = self.anchor(log_id).await.map_err(RowError::from)?;
         let newest = bucket(anchor + 1);
         let newest = self.rows_down(log_id, newest, i64::MAX, 1).await?;
-        Ok(newest.first().map_or(anchor, |record| record.row.last_seq()))
+        Ok(newest
+            .first()
+            .map_or(anchor, |record| record.row.last_seq()))
     }
 
     async fn tail(&self, query: &TailRead) -> ReadResult {
@@ -203,7 +205,9 @@ impl Inner {
         let (of_seq, seq) = (bucket(seq), seq.min(SEQ_MAX) as i64);
         let rows = self.rows_down(log_id, of_seq, seq, rows_max as i32).await?;
         if rows.is_empty() && of_seq > 0 {
-            return self.rows_down(log_id, of_seq - 1, seq, rows_max as i32).await;
+            return self
+                .rows_down(log_id, of_seq - 1, seq, rows_max as i32)
+                .await;
         }
         Ok(rows)
     }
@@ -260,9 +264,8 @@ fn decode_cell(
         clustering,
     };
     let value = cell::decode_value(&key.to_bytes(), &value.unwrap_or_default());
-    value.map_err(|damage| {
-        ReadError::DataLoss(format!("a cell of table {}: {damage}", query.table))
-    })
+    value
+        .map_err(|damage| ReadError::DataLoss(format!("a cell of table {}: {damage}", query.table)))
 }
 
 /// The first clustering key that may be answered.

@@ -204,7 +204,9 @@ pub fn rows_of<R>(result: QueryResult) -> Result<Vec<R>, String>
 where
     R: for<'f, 'm> DeserializeRow<'f, 'm>,
 {
-    let result = result.into_rows_result().map_err(|error| error.to_string())?;
+    let result = result
+        .into_rows_result()
+        .map_err(|error| error.to_string())?;
     let rows = result.rows::<R>().map_err(|error| error.to_string())?;
     rows.collect::<Result<Vec<R>, DeserializationError>>()
         .map_err(|error| error.to_string())

@@ -131,9 +131,7 @@ impl CassandraStore {
                     })
                 })
                 .boxed(),
-            Err(message) => {
-                std::future::ready(outcome(id, CommitStatus::Refused, message)).boxed()
-            }
+            Err(message) => std::future::ready(outcome(id, CommitStatus::Refused, message)).boxed(),
         }
     }
 }
@@ -165,7 +163,10 @@ impl EventStore for CassandraStore {
 /// Logs without a single epoch: somebody has emptied the table, and former owners could write.
 async fn refuse_lost_epochs(db: &Db) -> Result<(), ConnectError> {
     let answer = |error: super::session::Failed| ConnectError::Answer(error.to_string());
-    let shards: Vec<(i32,)> = db.rows(&db.statements.any_shard, ()).await.map_err(answer)?;
+    let shards: Vec<(i32,)> = db
+        .rows(&db.statements.any_shard, ())
+        .await
+        .map_err(answer)?;
     if !shards.is_empty() {
         return Ok(());
     }

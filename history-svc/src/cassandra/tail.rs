@@ -53,7 +53,8 @@ impl From<TakeOverError> for ReadError {
     fn from(error: TakeOverError) -> Self {
         match error {
             TakeOverError::Lost { .. } => Self::DataLoss(error.to_string()),
-            _ => Self::Unavailable(error.to_string()),
+            TakeOverError::NotOwner(_) => Self::Fenced(error.to_string()),
+            TakeOverError::Failed { .. } => Self::Unavailable(error.to_string()),
         }
     }
 }
@@ -132,8 +133,9 @@ impl Inner {
         if !reaches(&rows) {
             rows = self.rows_below(log_id, newest, BUCKET_ROWS_MAX).await?;
         }
-        if rows.is_empty() && newest > 0 {
-            rows = self.rows_below(log_id, bucket(anchor), TAIL_ROWS).await?;
+        if rows.is_empty() && anchor > 0 {
+            let last = self.row_at_or_below(log_id, anchor).await;
+            rows.extend(last.map_err(|error| unreadable(log_id, error))?);
         }
         rows.reverse();
         Ok(rows)
@@ -146,16 +148,7 @@ impl Inner {
         rows_max: i32,
     ) -> Result<Vec<Record>, TakeOverError> {
         let rows = self.rows_down(log_id, bucket, i64::MAX, rows_max).await;
-        rows.map_err(|error| match error {
-            RowError::Failed(error) => TakeOverError::Failed {
-                log_id: *log_id,
-                failed: error.to_string(),
-            },
-            RowError::Damaged(what) => TakeOverError::Lost {
-                log_id: *log_id,
-                what,
-            },
-        })
+        rows.map_err(|error| unreadable(log_id, error))
     }
 
     /// Rows of one bucket from `first_seq_max` down.
@@ -234,6 +227,17 @@ pub fn decode_all(
         })
     };
     rows.into_iter().map(decode).collect()
+}
+
+fn unreadable(log_id: &LogId, error: RowError) -> TakeOverError {
+    let log_id = *log_id;
+    match error {
+        RowError::Failed(error) => TakeOverError::Failed {
+            log_id,
+            failed: error.to_string(),
+        },
+        RowError::Damaged(what) => TakeOverError::Lost { log_id, what },
+    }
 }
 
 fn seen(record: &Record) -> Seen {

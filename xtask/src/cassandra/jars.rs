@@ -16,7 +16,9 @@ const PACKAGES: &str = "on Debian: apt-get install openjdk-17-jdk-headless maven
 /// The class path of the server.
 pub fn class_path(repo: &Repo) -> Result<String, Failure> {
     if !command::is_installed("java", "-version") {
-        return Err(Failure::missing(format!("Cassandra needs Java 17; {PACKAGES}")));
+        return Err(Failure::missing(format!(
+            "Cassandra needs Java 17; {PACKAGES}"
+        )));
     }
     let dir = repo.path("target/tools/cassandra");
     let file = dir.join(format!("classpath-{VERSION}"));
@@ -28,11 +30,15 @@ pub fn class_path(repo: &Repo) -> Result<String, Failure> {
     fs::write(&pom, pom_text())?;
     let mut maven = Command::new("mvn");
     maven.args(["-B", "-q", "-f"]).arg(&pom);
-    maven.arg("dependency:build-classpath").arg("-DincludeScope=runtime");
+    maven
+        .arg("dependency:build-classpath")
+        .arg("-DincludeScope=runtime");
     maven.arg(format!("-Dmdep.outputFile={}", file.display()));
     maven.arg(format!("-Dmaven.repo.local={}", dir.join("m2").display()));
     command::run(&mut maven).map_err(|why| {
-        Failure::missing(format!("Cassandra could not be fetched ({why}); {PACKAGES}"))
+        Failure::missing(format!(
+            "Cassandra could not be fetched ({why}); {PACKAGES}"
+        ))
     })?;
     usable(&file).ok_or_else(|| Failure::wrong("Maven ended well and left no class path"))
 }

@@ -37,9 +37,14 @@ impl Node {
         let dir = dir.canonicalize()?;
         if let Some(pid) = running(&dir)? {
             let dir = dir.display();
-            return Err(Failure::wrong(format!("a node runs in {dir} already, pid {pid}")));
+            return Err(Failure::wrong(format!(
+                "a node runs in {dir} already, pid {pid}"
+            )));
         }
-        fs::write(dir.join("conf/cassandra.yaml"), settings::yaml(&dir, settings))?;
+        fs::write(
+            dir.join("conf/cassandra.yaml"),
+            settings::yaml(&dir, settings),
+        )?;
         fs::write(dir.join("conf/logback.xml"), settings::logging(&dir))?;
         eprintln!("starting Cassandra in {}", dir.display());
         let began = Instant::now();
@@ -48,7 +53,10 @@ impl Node {
         fs::write(node.dir.join(PID_FILE), node.child.id().to_string())?;
         node.wait_until_ready(settings.port)?;
         let took = began.elapsed().as_secs_f64();
-        eprintln!("Cassandra speaks CQL on 127.0.0.1:{} after {took:.1} s", settings.port);
+        eprintln!(
+            "Cassandra speaks CQL on 127.0.0.1:{} after {took:.1} s",
+            settings.port
+        );
         Ok(node)
     }
 

@@ -101,7 +101,9 @@ pub fn jvm(dir: &Path, settings: &Settings) -> Vec<String> {
         format!("-Dlogback.configurationFile=file://{dir}/conf/logback.xml"),
     ];
     let flags = collector.iter().chain(FLAGS).map(|&flag| flag.to_owned());
-    let exports = EXPORTS.iter().flat_map(|name| opened("--add-exports", name));
+    let exports = EXPORTS
+        .iter()
+        .flat_map(|name| opened("--add-exports", name));
     let opens = OPENS.iter().flat_map(|name| opened("--add-opens", name));
     flags.chain(own).chain(exports).chain(opens).collect()
 }

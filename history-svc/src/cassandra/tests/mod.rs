@@ -4,10 +4,12 @@
 //! makes keyspaces of its own and removes them.
 
 mod opening;
+mod scoped;
 mod statements;
 mod take_over;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use heddle_kit::Tasks;
 
@@ -80,18 +82,14 @@ fn dynamic(store: &Arc<CassandraStore>) -> contract::Store {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_keeps_the_law() {
-    let Some(first) = Bench::new().await else {
+    let Some(bench) = Bench::new().await else {
         return;
     };
-    let benches = std::sync::Mutex::new(vec![first]);
+    let (store, count) = (bench.open().await, AtomicU8::new(0));
     contract::suite(async || {
-        let bench = Bench::new().await.unwrap();
-        let store = dynamic(&bench.open().await);
-        benches.lock().unwrap().push(bench);
-        store
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        Arc::new(scoped::Scoped::new(store.clone(), number)) as contract::Store
     })
     .await;
-    for bench in benches.into_inner().unwrap() {
-        bench.remove().await;
-    }
+    bench.remove().await;
 }

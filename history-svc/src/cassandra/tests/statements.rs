@@ -51,7 +51,10 @@ async fn no_write_is_without_an_explicit_timestamp() {
             continue;
         }
         if text.contains(&format!("{}.shards ", bench.config.keyspace)) {
-            assert!(upper.contains(" IF EPOCH = ?"), "a plain write of an epoch: {text}");
+            assert!(
+                upper.contains(" IF EPOCH = ?"),
+                "a plain write of an epoch: {text}"
+            );
             conditional += 1;
         } else if !text.contains(".schema_") {
             assert!(upper.contains("USING TIMESTAMP ?"), "no timestamp: {text}");
@@ -60,7 +63,11 @@ async fn no_write_is_without_an_explicit_timestamp() {
         }
     }
     // Rows, anchors, and two for each table of cells.
-    assert_eq!((writes, conditional), (2 + 2 * CELL_TABLES.len(), 1), "{statements:#?}");
+    assert_eq!(
+        (writes, conditional),
+        (2 + 2 * CELL_TABLES.len(), 1),
+        "{statements:#?}"
+    );
     every_cell_has_the_epochs_timestamp(&bench, epoch).await;
     bench.remove().await;
 }
@@ -76,7 +83,12 @@ async fn every_cell_has_the_epochs_timestamp(bench: &Bench, epoch: u64) {
         let times: Vec<(Option<i64>,)> = rows_of(found).unwrap();
         for (time,) in times {
             let time = time.unwrap() as u64;
-            assert_eq!(time >> 32, epoch, "{table:?}: {:?}", CqlTimestamp(time as i64));
+            assert_eq!(
+                time >> 32,
+                epoch,
+                "{table:?}: {:?}",
+                CqlTimestamp(time as i64)
+            );
         }
     }
 }

@@ -69,7 +69,11 @@ async fn a_commit_that_was_cut_short_is_finished_or_gone() {
     };
     let (first, second) = (bench.open().await, bench.open().await);
     let epoch = take(&dynamic(&first)).await;
-    put_ok(&dynamic(&first), commit(1, epoch, vec![batch(log(1), 1, 2)])).await;
+    put_ok(
+        &dynamic(&first),
+        commit(1, epoch, vec![batch(log(1), 1, 2)]),
+    )
+    .await;
     let cell = Cell {
         table: Table::Members.into(),
         partition: log(1).to_bytes(),
@@ -96,19 +100,35 @@ async fn a_commit_that_was_cut_short_is_finished_or_gone() {
         row,
         after: Commit::default(),
     };
-    first.inner().write_record(&log(1), &record, 1).await.unwrap();
+    first
+        .inner()
+        .write_record(&log(1), &record, 1)
+        .await
+        .unwrap();
 
     let next = take(&dynamic(&second)).await;
     assert_eq!(next, epoch + 1);
     let rows = loaded(&dynamic(&second), next).await;
-    let described: Vec<_> = rows.iter().map(|row| (row.first_seq, row.epoch, row.nonce)).collect();
+    let described: Vec<_> = rows
+        .iter()
+        .map(|row| (row.first_seq, row.epoch, row.nonce))
+        .collect();
     // The header stays: devices' resume tokens name its nonce.
     assert_eq!(described, [(1, epoch, epoch * 100), (3, epoch, 77)]);
-    let stored = second.inner().row_at_or_below(&log(1), 3).await.unwrap().unwrap();
+    let stored = second
+        .inner()
+        .row_at_or_below(&log(1), 3)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(stored.ballot, next, "written again under the new epoch");
     let (cells, _) = cells_of(&dynamic(&second), members()).await;
     assert_eq!(cells, [("ann".into(), "joined".into())]);
-    put_ok(&dynamic(&second), commit(2, next, vec![batch(log(1), 4, 1)])).await;
+    put_ok(
+        &dynamic(&second),
+        commit(2, next, vec![batch(log(1), 4, 1)]),
+    )
+    .await;
     assert_eq!(events_of(&dynamic(&second), log(1)).await.len(), 4);
     bench.remove().await;
 }
@@ -120,9 +140,17 @@ async fn a_former_owner_says_no_ok_and_wins_no_row() {
     };
     let (first, second) = (bench.open().await, bench.open().await);
     let epoch = take(&dynamic(&first)).await;
-    put_ok(&dynamic(&first), commit(1, epoch, vec![batch(log(1), 1, 1)])).await;
+    put_ok(
+        &dynamic(&first),
+        commit(1, epoch, vec![batch(log(1), 1, 1)]),
+    )
+    .await;
     let next = take(&dynamic(&second)).await;
-    put_ok(&dynamic(&second), commit(2, next, vec![batch(log(1), 2, 2)])).await;
+    put_ok(
+        &dynamic(&second),
+        commit(2, next, vec![batch(log(1), 2, 2)]),
+    )
+    .await;
     // It does not know yet: its row is written, and loses; it reads the epoch, and knows.
     let mut other = batch(log(1), 2, 1);
     other.events = vec![event(2, "of a former owner")];
@@ -135,7 +163,11 @@ async fn a_former_owner_says_no_ok_and_wins_no_row() {
     assert_eq!(elsewhere.status(), CommitStatus::Fenced);
     let expected = [event(1, "hello"), event(2, "hello"), event(3, "hello")];
     assert_eq!(events_of(&dynamic(&second), log(1)).await, expected);
-    put_ok(&dynamic(&second), commit(6, next, vec![batch(log(1), 4, 1)])).await;
+    put_ok(
+        &dynamic(&second),
+        commit(6, next, vec![batch(log(1), 4, 1)]),
+    )
+    .await;
     bench.remove().await;
 }
 
@@ -147,15 +179,22 @@ async fn logs_go_on_from_bucket_to_bucket() {
     let store = dynamic(&bench.open().await);
     let epoch = take(&store).await;
     let (count, mut first_seq) = (1000, 1);
-    while first_seq < 2 * BUCKET_EVENTS + 10 {
-        put_ok(&store, commit(1, epoch, vec![batch(log(1), first_seq, count)])).await;
+    while first_seq < 2 * BUCKET_EVENTS + 2000 {
+        put_ok(
+            &store,
+            commit(1, epoch, vec![batch(log(1), first_seq, count)]),
+        )
+        .await;
         first_seq += count;
     }
     let head = first_seq - 1;
     let other = bench.open().await;
     let next = take(&dynamic(&other)).await;
     let anchor = other.inner().anchor(&log(1)).await.unwrap();
-    assert!(anchor >= 2 * BUCKET_EVENTS, "the newest bucket is known: {anchor}");
+    assert!(
+        anchor >= 2 * BUCKET_EVENTS,
+        "the newest bucket is known: {anchor}"
+    );
     let rows = loaded(&dynamic(&other), next).await;
     assert_eq!(rows.first().unwrap().first_seq, 1);
     assert_eq!(rows.last().unwrap().last_seq(), head);
@@ -179,7 +218,11 @@ async fn logs_go_on_from_bucket_to_bucket() {
     // By somebody who knows neither owner nor head.
     let stranger = dynamic(&bench.open().await);
     assert_eq!(rows_of(&stranger, newest).await.0.len(), 1);
-    put_ok(&dynamic(&other), commit(2, next, vec![batch(log(1), head + 1, 1)])).await;
+    put_ok(
+        &dynamic(&other),
+        commit(2, next, vec![batch(log(1), head + 1, 1)]),
+    )
+    .await;
     bench.remove().await;
 }
 
@@ -191,7 +234,11 @@ async fn a_log_that_has_lost_what_was_committed_is_not_served() {
     let first = bench.open().await;
     let epoch = take(&dynamic(&first)).await;
     for seq in 1..=3 {
-        put_ok(&dynamic(&first), commit(seq, epoch, vec![batch(log(1), seq, 1)])).await;
+        put_ok(
+            &dynamic(&first),
+            commit(seq, epoch, vec![batch(log(1), seq, 1)]),
+        )
+        .await;
     }
     let session = connect(&bench.config, None).await.unwrap();
     let text = format!(
@@ -205,7 +252,16 @@ async fn a_log_that_has_lost_what_was_committed_is_not_served() {
     let next = take(&dynamic(&second)).await;
     let lost = load(&dynamic(&second), next).await;
     assert!(matches!(lost, Err(ReadError::DataLoss(_))), "{lost:?}");
-    let refused = put(&dynamic(&second), commit(9, next, vec![batch(log(1), 4, 1)])).await;
-    assert_eq!(refused.status(), CommitStatus::Refused, "{}", refused.message);
+    let refused = put(
+        &dynamic(&second),
+        commit(9, next, vec![batch(log(1), 4, 1)]),
+    )
+    .await;
+    assert_eq!(
+        refused.status(),
+        CommitStatus::Refused,
+        "{}",
+        refused.message
+    );
     bench.remove().await;
 }
