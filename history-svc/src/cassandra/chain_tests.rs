@@ -1,7 +1,8 @@
 //! The protocol around `judge`, with three replicas, owners that pause and die at any step, and
 //! messages that arrive late or only at some: what was acknowledged is in every later owner's log.
 //!
-//! A sketch of DESIGN section 5 at random; not the exhaustive model.
+//! A sketch of DESIGN section 5 at random; not the exhaustive model. It fails with an OK before the
+//! epoch is read, with one replica for two, and with a tail that is not written again.
 
 use std::collections::BTreeMap;
 

@@ -32,6 +32,8 @@ use super::statements::Statements;
 /// Between two tries of a statement; twice as long each time, up to the maximum.
 const RETRY_MS: u64 = 20;
 const RETRY_MS_MAX: u64 = 500;
+/// How often nodes are asked whether they agree on a changed schema.
+const SCHEMA_AGREEMENT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +183,9 @@ pub async fn connect(
         .known_nodes(&config.nodes)
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(config.request_timeout())
+        .keyspaces_to_fetch([&config.keyspace])
+        .schema_agreement_interval(SCHEMA_AGREEMENT_INTERVAL)
+        .refresh_metadata_on_auto_schema_agreement(false)
         .tcp_nodelay(true);
     if let Some(user) = &config.user {
         builder = builder.user(user, password(config)?);
