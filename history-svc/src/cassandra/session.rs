@@ -40,13 +40,13 @@ const SCHEMA_AGREEMENT_INTERVAL: Duration = Duration::from_millis(20);
 pub enum ConnectError {
     /// No node answers.
     #[error("no node of cassandra.nodes answers: {0}")]
-    Unreachable(#[from] NewSessionError),
+    Unreachable(Box<NewSessionError>),
     /// A node answers, but not to this.
     #[error("a statement failed: {0}")]
-    Execution(#[from] ExecutionError),
+    Execution(Box<ExecutionError>),
     /// A statement does not fit the schema.
     #[error("a statement does not fit the schema, is it migrated? {0}")]
-    Prepare(#[from] PrepareError),
+    Prepare(Box<PrepareError>),
     /// An answer is not as expected.
     #[error("an answer is not as expected: {0}")]
     Answer(String),
@@ -69,6 +69,24 @@ pub enum ConnectError {
         /// What is wrong and what to do.
         reason: String,
     },
+}
+
+impl From<NewSessionError> for ConnectError {
+    fn from(error: NewSessionError) -> Self {
+        Self::Unreachable(Box::new(error))
+    }
+}
+
+impl From<ExecutionError> for ConnectError {
+    fn from(error: ExecutionError) -> Self {
+        Self::Execution(Box::new(error))
+    }
+}
+
+impl From<PrepareError> for ConnectError {
+    fn from(error: PrepareError) -> Self {
+        Self::Prepare(Box::new(error))
+    }
 }
 
 impl ConnectError {
