@@ -58,16 +58,18 @@ impl ChatService {
             .map(|_| queues(config.queue_len_max, config.reads_max))
             .unzip();
         let peers: Vec<_> = shards.iter().map(|queues| queues.peer.clone()).collect();
+        // Drained before the links: what a shard has under way comes back over them.
+        let owners = tasks.child("shards");
         for ((index, queues), inputs) in (0..).zip(&shards).zip(inputs) {
             let around = Surroundings {
                 config: config.clone(),
                 clock: clock.clone(),
-                tasks: tasks.clone(),
+                tasks: owners.clone(),
                 history: history.clone(),
                 peers: peers.clone(),
                 own: queues.store.clone(),
             };
-            tasks.spawn("shard", Shard::new(index, around).run(inputs));
+            owners.spawn("shard", Shard::new(index, around).run(inputs));
         }
         let stores: Vec<_> = shards.iter().map(|queues| queues.store.clone()).collect();
         tasks.spawn(

@@ -110,7 +110,12 @@ impl World {
 
     /// Drains the server.
     pub async fn stop(&self) {
-        self.tasks.drain(GRACE).await;
+        self.drain().await;
+    }
+
+    /// Drains the server; how many of its tasks did not end by themselves.
+    pub async fn drain(&self) -> usize {
+        self.tasks.drain(GRACE).await
     }
 
     /// Where the server listens.

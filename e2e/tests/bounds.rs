@@ -145,8 +145,29 @@ async fn the_bytes_of_a_text_are_bounded_too() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Frames other than sends, within and beyond.
-fn frame_bounds(talk: ConversationId) -> Vec<(Up, Up, &'static str)> {
+/// A frame within a bound, one beyond it, and the field that is named then.
+type Bound = (Up, Up, &'static str);
+
+/// Marks, within and beyond.
+fn mark_bounds(talk: ConversationId) -> Vec<Bound> {
+    let mark = |conversation_id, read_seq| {
+        Up::Mark(v1::MarkRequest {
+            conversation_id,
+            read_seq,
+        })
+    };
+    let seq = |read_seq| mark(talk.to_bytes(), read_seq);
+    let to = |bytes: &'static [u8]| mark(Bytes::from_static(bytes), 1);
+    vec![
+        (seq(1), seq(0), "mark.read_seq"),
+        (seq(2), seq(1 << 53), "mark.read_seq"),
+        (seq(1), to(&[7; 15]), "mark.conversation_id"),
+        (seq(1), to(&[7; 17]), "mark.conversation_id"),
+    ]
+}
+
+/// Frames other than sends and marks, within and beyond.
+fn frame_bounds(talk: ConversationId) -> Vec<Bound> {
     let id = talk.to_bytes();
     let react = |key: usize| {
         Up::React(v1::ReactRequest {
@@ -186,18 +207,6 @@ fn frame_bounds(talk: ConversationId) -> Vec<(Up, Up, &'static str)> {
             ..Default::default()
         })
     };
-    let mark = |read_seq| {
-        Up::Mark(v1::MarkRequest {
-            conversation_id: id.clone(),
-            read_seq,
-        })
-    };
-    let to = |conversation_id: Bytes| {
-        Up::Mark(v1::MarkRequest {
-            conversation_id,
-            read_seq: 1,
-        })
-    };
     vec![
         (react(64), react(65), "react.key"),
         (react(1), react(0), "react.key"),
@@ -208,18 +217,6 @@ fn frame_bounds(talk: ConversationId) -> Vec<(Up, Up, &'static str)> {
         (status(200), status(201), "status.status"),
         (watch(500, 1), watch(501, 1), "watch.user_ids"),
         (watch(1, 128), watch(1, 129), "watch.user_ids[0]"),
-        (mark(1), mark(0), "mark.read_seq"),
-        (mark(2), mark(1 << 53), "mark.read_seq"),
-        (
-            to(id.clone()),
-            to(Bytes::from_static(&[7; 15])),
-            "mark.conversation_id",
-        ),
-        (
-            to(id.clone()),
-            to(Bytes::from_static(&[7; 17])),
-            "mark.conversation_id",
-        ),
     ]
 }
 
@@ -229,7 +226,7 @@ async fn each_bound_of_the_other_frames_holds_on_both_sides() -> Result<(), Fail
     let world = World::start().await?;
     let (mut alice, talk) = session(&world).await?;
     alice.ask(send(talk, text("to react to"))).await?;
-    for (within, beyond, field) in frame_bounds(talk) {
+    for (within, beyond, field) in frame_bounds(talk).into_iter().chain(mark_bounds(talk)) {
         let answer = alice.ask(within).await;
         assert!(answer.is_ok(), "{field} within: {answer:?}");
         let error = alice.ask(beyond).await.expect_err(field);

@@ -4,11 +4,11 @@
 use heddle_e2e::{
     Person, World, eventually,
     people::{event_of, id_of},
-    wire::{Device, mint, send_of},
+    wire::{Device, Stream, message_of, mint, send_of},
     world::Failure,
 };
 use heddle_sdk::{ConversationId, Update, v1};
-use v1::state_change::Kind as State;
+use v1::{open_session_response::Frame, state_change::Kind as State};
 
 async fn group_of(person: &Person, others: &[&str]) -> Result<ConversationId, Failure> {
     let others = others.iter().map(|it| (*it).to_owned()).collect();
@@ -78,6 +78,37 @@ async fn marks_reach_the_others_live_and_after_their_return() -> Result<(), Fail
         .find(|member| member.user_id == "bob")
         .expect("bob");
     assert_eq!((kept.delivered_seq, kept.read_seq), (second, second));
+    world.stop().await;
+    Ok(())
+}
+
+/// Waits for a message; where it lies in the mailbox.
+async fn place_of(stream: &mut Stream, words: &str) -> v1::Cursor {
+    let found = stream.until(words, |frame| match (frame, message_of(frame)) {
+        (Frame::Event(event), Some((_, text))) if text == words => event.cursor,
+        _ => None,
+    });
+    found.await
+}
+
+/// A device that comes back with more than it had acknowledged has received it: the
+/// acknowledgement got lost with its connection, and no other would follow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_resume_token_covers_is_delivered() -> Result<(), Failure> {
+    let world = World::start().await?;
+    let mut alice = world.person("alice", "phone").await?;
+    let talk = group_of(&alice, &["bob"]).await?;
+    let bob = Device::connect(&world, "bob", "phone").await?;
+    let mut stream = bob.session(Some(v1::Cursor::default())).await?;
+    let first = alice.say(talk, "one").await?;
+    let at = place_of(&mut stream, "one").await;
+    stream.ack(at.position).await?;
+    alice.hears_mark("bob", first, 0).await;
+    let second = alice.say(talk, "two").await?;
+    let at = place_of(&mut stream, "two").await;
+    drop(stream);
+    let _stream = bob.session(Some(at)).await?;
+    alice.hears_mark("bob", second, 0).await;
     world.stop().await;
     Ok(())
 }

@@ -188,33 +188,12 @@ async fn what_is_no_message_is_taken_once_too() -> Result<(), Failure> {
         role: v1::Role::Member.into(),
     };
     for _ in 0..2 {
-        assert_eq!(
-            phone
-                .messaging()
-                .edit_message(edit.clone())
-                .await?
-                .into_inner()
-                .seq,
-            3
-        );
-        assert_eq!(
-            phone
-                .messaging()
-                .react(react.clone())
-                .await?
-                .into_inner()
-                .seq,
-            4
-        );
-        assert_eq!(
-            phone
-                .conversations()
-                .add_members(add.clone())
-                .await?
-                .into_inner()
-                .seq,
-            5
-        );
+        let edited = phone.messaging().edit_message(edit.clone()).await?;
+        assert_eq!(edited.into_inner().seq, 3);
+        let reacted = phone.messaging().react(react.clone()).await?;
+        assert_eq!(reacted.into_inner().seq, 4);
+        let added = phone.conversations().add_members(add.clone()).await?;
+        assert_eq!(added.into_inner().seq, 5);
     }
     world.stop().await;
     Ok(())

@@ -2,7 +2,14 @@
 //! device of its user did so in the foreground, within the grace time.
 
 use heddle::serve::assemble::ServeConfig;
-use heddle_e2e::{Person, World, eventually, keys::now_s, people::id_of, world::Failure};
+use heddle_e2e::{
+    Person, World, eventually,
+    keys::now_s,
+    people::id_of,
+    wire::{Device, message_of},
+    world::Failure,
+};
+use heddle_proto::v1::open_session_response::Frame;
 use heddle_sdk::{ConversationId, v1};
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -117,6 +124,23 @@ async fn a_device_in_the_foreground_silences_the_others() -> Result<(), Failure>
     let all = pushes(&world);
     assert_eq!(to(&all, "bob").len(), 0, "{all:#?}");
     reading.abort();
+    world.stop().await;
+    Ok(())
+}
+
+/// To be sent a message is not to have it: a device with an open session that acknowledges nothing
+/// is pushed to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_never_acknowledges_is_pushed_to() -> Result<(), Failure> {
+    let world = World::start_with(quick).await?;
+    let device = Device::connect(&world, "bob", "phone").await?;
+    let mut silent = device.session(None).await?;
+    let alice = world.person("alice", "phone").await?;
+    let talk = talk_with_bob(&alice).await?;
+    let seq = alice.say(talk, "are you there?").await?;
+    let is_it = |frame: &Frame| message_of(frame).filter(|(found, _)| *found == seq);
+    silent.until("the message", is_it).await;
+    assert_eq!(pushed(&world, "bob", "phone", seq).await.count, 1);
     world.stop().await;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Strangers: what is not one's own looks to the letter like what does not exist (P7).
 
+use bytes::Bytes;
 use heddle_e2e::{
     World,
     people::id_of,
@@ -10,135 +11,91 @@ use heddle_proto::v1;
 use heddle_sdk::ConversationId;
 use tonic::{Code, Response, Status};
 
-/// The first answer of each call about a conversation, as a stranger gets it.
-async fn answers(device: &Device, talk: ConversationId) -> Vec<(&'static str, Option<Status>)> {
-    let conversation_id = talk.to_bytes();
-    let id = || mint().to_bytes();
-    let (mut messaging, mut conversations) = (device.messaging(), device.conversations());
-    let mut all = Vec::new();
-    macro_rules! ask {
-        ($client:expr, $call:ident, $request:ident { $($field:ident : $value:expr),* }) => {{
-            #[allow(clippy::needless_update, reason = "some requests have no other field")]
-            let request = v1::$request {
-                conversation_id: conversation_id.clone(), $($field: $value,)* ..Default::default()
-            };
-            all.push((stringify!($call), $client.$call(request).await.map(drop_answer).err()));
-        }};
-    }
+/// What a stranger was told by each call about a conversation; nothing where it was answered.
+type Told = Vec<(&'static str, Option<Status>)>;
+
+/// Makes a call about a conversation, with the fields named, and notes what was told.
+macro_rules! ask {
+    (
+        $told:ident, $client:expr, $talk:expr,
+        $call:ident($request:ident { $($field:ident: $value:expr),* })
+    ) => {{
+        #[allow(clippy::needless_update, reason = "some requests have no other field")]
+        let request = v1::$request {
+            conversation_id: $talk.to_bytes(),
+            $($field: $value,)*
+            ..Default::default()
+        };
+        let answer = $client.$call(request).await;
+        $told.push((stringify!($call), answer.map(drop_answer).err()));
+    }};
+}
+
+fn id() -> Bytes {
+    mint().to_bytes()
+}
+
+/// Calls that write or signal.
+#[rustfmt::skip]
+async fn of_messaging(device: &Device, talk: ConversationId, told: &mut Told) {
+    let mut client = device.messaging();
     let message = || Some(heddle_sdk::text("knock"));
-    ask!(
-        messaging,
-        send_message,
-        SendMessageRequest {
-            client_message_id: id(),
-            message: message()
-        }
-    );
-    ask!(
-        messaging,
-        edit_message,
-        EditMessageRequest {
-            client_message_id: id(),
-            target_seq: 2,
-            message: message()
-        }
-    );
-    ask!(
-        messaging,
-        erase_message,
-        EraseMessageRequest {
-            client_message_id: id(),
-            target_seq: 2
-        }
-    );
-    ask!(
-        messaging,
-        react,
-        ReactRequest {
-            client_message_id: id(),
-            target_seq: 2,
-            key: "+1".into()
-        }
-    );
-    ask!(messaging, mark, MarkRequest { read_seq: 2 });
-    ask!(
-        messaging,
-        hide_messages,
-        HideMessagesRequest { seqs: vec![2] }
-    );
-    ask!(messaging, send_typing, SendTypingRequest { active: true });
-    ask!(
-        messaging,
-        send_signal,
-        SendSignalRequest {
-            r#type: "ring".into()
-        }
-    );
-    ask!(conversations, get_conversation, GetConversationRequest {});
-    ask!(
-        conversations,
-        update_conversation,
-        UpdateConversationRequest {
-            client_message_id: id(),
-            title: "mine".into()
-        }
-    );
-    ask!(
-        conversations,
-        add_members,
-        AddMembersRequest {
-            client_message_id: id(),
-            user_ids: vec!["eve".into()],
-            role: v1::Role::Member.into()
-        }
-    );
-    ask!(
-        conversations,
-        remove_member,
-        RemoveMemberRequest {
-            client_message_id: id(),
-            user_id: "bob".into()
-        }
-    );
-    ask!(
-        conversations,
-        leave_conversation,
-        LeaveConversationRequest {
-            client_message_id: id()
-        }
-    );
-    ask!(
-        conversations,
-        set_member_role,
-        SetMemberRoleRequest {
-            client_message_id: id(),
-            user_id: "bob".into(),
-            role: v1::Role::Admin.into()
-        }
-    );
-    ask!(
-        conversations,
-        list_members,
-        ListMembersRequest { page_size: 10 }
-    );
-    ask!(
-        device.history(),
-        list_history,
-        ListHistoryRequest { page_size: 10 }
-    );
+    ask!(told, client, talk, send_message(SendMessageRequest {
+        client_message_id: id(), message: message()
+    }));
+    ask!(told, client, talk, edit_message(EditMessageRequest {
+        client_message_id: id(), target_seq: 2, message: message()
+    }));
+    ask!(told, client, talk, erase_message(EraseMessageRequest {
+        client_message_id: id(), target_seq: 2
+    }));
+    ask!(told, client, talk, react(ReactRequest {
+        client_message_id: id(), target_seq: 2, key: "+1".into()
+    }));
+    ask!(told, client, talk, mark(MarkRequest { read_seq: 2 }));
+    ask!(told, client, talk, hide_messages(HideMessagesRequest { seqs: vec![2] }));
+    ask!(told, client, talk, send_typing(SendTypingRequest { active: true }));
+    ask!(told, client, talk, send_signal(SendSignalRequest { r#type: "ring".into() }));
+}
+
+/// Calls about the conversation itself and its members.
+#[rustfmt::skip]
+async fn of_conversations(device: &Device, talk: ConversationId, told: &mut Told) {
+    let mut client = device.conversations();
+    ask!(told, client, talk, get_conversation(GetConversationRequest {}));
+    ask!(told, client, talk, update_conversation(UpdateConversationRequest {
+        client_message_id: id(), title: "mine".into()
+    }));
+    ask!(told, client, talk, add_members(AddMembersRequest {
+        client_message_id: id(), user_ids: vec!["eve".into()], role: v1::Role::Member.into()
+    }));
+    ask!(told, client, talk, remove_member(RemoveMemberRequest {
+        client_message_id: id(), user_id: "bob".into()
+    }));
+    ask!(told, client, talk, leave_conversation(LeaveConversationRequest {
+        client_message_id: id()
+    }));
+    ask!(told, client, talk, set_member_role(SetMemberRoleRequest {
+        client_message_id: id(), user_id: "bob".into(), role: v1::Role::Admin.into()
+    }));
+    ask!(told, client, talk, list_members(ListMembersRequest { page_size: 10 }));
+    ask!(told, device.history(), talk, list_history(ListHistoryRequest { page_size: 10 }));
     let settings = v1::ConversationSettings {
         conversation_id: talk.to_bytes(),
         ..Default::default()
     };
-    let request = v1::UpdateConversationSettingsRequest {
-        settings: Some(settings),
-    };
-    let answer = conversations.update_conversation_settings(request).await;
-    all.push((
-        "update_conversation_settings",
-        answer.map(drop_answer).err(),
-    ));
-    all
+    let settings = Some(settings);
+    let request = v1::UpdateConversationSettingsRequest { settings };
+    let answer = client.update_conversation_settings(request).await;
+    told.push(("update_conversation_settings", answer.map(drop_answer).err()));
+}
+
+/// The first answer of each call about a conversation, as a stranger gets it.
+async fn answers(device: &Device, talk: ConversationId) -> Told {
+    let mut told = Told::new();
+    of_messaging(device, talk, &mut told).await;
+    of_conversations(device, talk, &mut told).await;
+    told
 }
 
 fn drop_answer<T>(_: Response<T>) {}

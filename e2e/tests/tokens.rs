@@ -127,6 +127,63 @@ async fn a_revoked_device_is_out_within_a_second() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Why a unary call with this token, of a device that it may name, is refused.
+async fn call_refused(world: &World, token: &str, device_id: &str) -> Option<Error> {
+    let Ok(channel) = raw::connect(&world.url()).await else {
+        panic!("no connection")
+    };
+    let mut request = raw::authorized(v1::GetSelfRequest {}, token);
+    if let Ok(named) = device_id.parse()
+        && !device_id.is_empty()
+    {
+        request.metadata_mut().insert("heddle-device-id", named);
+    }
+    let answer = UserServiceClient::new(channel).get_self(request).await;
+    answer.err().map(Error::from)
+}
+
+/// Within a second of its revocation a device's old tokens are refused to unary calls, too: where
+/// the call names the device, and where the token is for that device, whatever the call says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_devices_unary_calls_are_refused_within_a_second() -> Result<(), Failure> {
+    let world = World::start().await?;
+    let token = world.signer.token("alice", json!({}));
+    let bound = world.signer.token("alice", json!({"device": "phone"}));
+    let _phone = Raw::session(&world.url(), &bound, "phone").await?;
+    for (token, device) in [(&token, "phone"), (&bound, "phone"), (&bound, "")] {
+        assert_eq!(call_refused(&world, token, device).await, None);
+    }
+    let laptop = world.client("alice", "laptop").await?;
+    laptop.revoke_device("phone").await?;
+    let before = Instant::now();
+    for (token, device) in [(&token, "phone"), (&bound, "phone"), (&bound, "")] {
+        let refused = || async { call_refused(&world, token, device).await };
+        let error = eventually("the device is refused", refused).await;
+        assert_eq!(
+            (error.reason, error.code),
+            (Reason::DeviceRevoked, tonic::Code::Unauthenticated)
+        );
+        assert!(before.elapsed() < Duration::from_secs(1), "{device:?}");
+    }
+    // The old token of the user is good for other devices; that of the phone is for none.
+    assert_eq!(call_refused(&world, &token, "laptop").await, None);
+    let other = call_refused(&world, &bound, "laptop").await;
+    assert_eq!(other.map(|error| error.reason), Some(Reason::TokenInvalid));
+    let elsewhere = refused(&world, &bound, "laptop").await;
+    assert_eq!(
+        elsewhere.map(|error| error.reason),
+        Some(Reason::TokenInvalid)
+    );
+    let mut later = claims(3600);
+    later["iat"] = json!(now_s() + 2);
+    assert_eq!(
+        call_refused(&world, &world.signer.sign(&later), "phone").await,
+        None
+    );
+    world.stop().await;
+    Ok(())
+}
+
 /// The second session of a device replaces the first; another device's stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_session_of_a_device_replaces_the_first() -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use crate::{
     presence::PresenceClient,
     session::{catch_up::CatchUp, registry::Registry},
     shard_link::ShardLinks,
+    standing::Standing,
     store_link::StoreLink,
     timers::Timers,
 };
@@ -34,6 +35,8 @@ pub struct Edge {
     pub auth: Arc<Authenticator>,
     /// How often.
     pub rates: Rates,
+    /// Which devices are revoked.
+    pub standing: Standing,
     /// Open sessions.
     pub sessions: Registry,
     /// Turns at reading from the store.

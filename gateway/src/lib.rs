@@ -23,6 +23,7 @@ mod scenarios;
 pub mod server;
 mod session;
 mod shard_link;
+mod standing;
 mod start;
 mod store_link;
 mod timers;

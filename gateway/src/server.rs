@@ -15,6 +15,7 @@ use crate::{
     presence::PresenceClient,
     session::{catch_up::CatchUp, registry::Registry},
     shard_link::ShardLinks,
+    standing::Standing,
     store_link::StoreLink,
     timers::{self, Timers},
 };
@@ -95,6 +96,7 @@ impl Gateway {
         let edge = Arc::new(Edge {
             gateway_id: format!("{incarnation:016x}"),
             rates: Rates::new(&options.rates),
+            standing: Standing::default(),
             sessions: Registry::new(incarnation),
             catch_up: CatchUp::new(options.catch_up_reads_max),
             shards,

@@ -96,6 +96,7 @@ fn turn(edge: &Arc<Edge>, tick: u64) {
     edge.shards.turn(edge, now_ms);
     if tick.is_multiple_of(TICKS_PER_SECOND) {
         edge.presence.refresh(edge, tick / TICKS_PER_SECOND);
+        edge.standing.sweep();
     }
     if tick.is_multiple_of(TICKS_PER_SWEEP) {
         edge.rates.sweep();

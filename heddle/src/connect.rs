@@ -112,6 +112,15 @@ pub struct ConversationArgs {
 }
 
 impl ConversationArgs {
+    /// The conversation's id, whether it is there or not: reading makes nothing.
+    pub fn known(&self, user_id: &str) -> Outcome<ConversationId> {
+        match (&self.with, self.group) {
+            (Some(other), _) => Ok(ConversationId::direct(user_id, other)),
+            (None, Some(group)) => Ok(group),
+            (None, None) => Err(which()),
+        }
+    }
+
     /// The conversation; a direct one is made if it is not there.
     pub async fn find(&self, client: &Client) -> Outcome<ConversationId> {
         match (&self.with, self.group) {
@@ -120,9 +129,13 @@ impl ConversationArgs {
                 known_id(&conversation.conversation_id)
             }
             (None, Some(group)) => Ok(group),
-            (None, None) => Err(Failure::new("which conversation?").hint("--with or --group")),
+            (None, None) => Err(which()),
         }
     }
+}
+
+fn which() -> Failure {
+    Failure::new("which conversation?").hint("--with or --group")
 }
 
 /// Reads an id as `heddle conversations` prints it.

@@ -63,12 +63,15 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Outcome {
 }
 
 /// What a token allows beyond being its user.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Grants {
     /// What admins of the deployment may.
     pub admin: bool,
     /// A service of the product's own: may act for users.
     pub service: bool,
+    /// The only device that it is for; none: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use heddle_lab::irc::generate;
 use serde_json::Value;
@@ -17,21 +18,28 @@ const LINES: usize = 400;
 /// More under SIGKILL: hundreds of sends are in flight at once.
 const LINES_KILLED: usize = 1_500;
 
-fn replay(file: &Path, extra: &[&str]) -> Value {
+fn run(file: &Path, extra: &[&str]) -> Output {
     let mut heddle = Command::new(env!("CARGO_BIN_EXE_heddle"));
-    let ran = heddle
-        .arg("replay")
-        .arg(file)
-        .arg("--json")
-        .args(extra)
-        .output()
-        .unwrap();
+    heddle.arg("replay").arg(file).args(extra).output().unwrap()
+}
+
+fn replay(file: &Path, extra: &[&str]) -> Value {
+    let ran = run(file, &[&["--json"], extra].concat());
     let (out, err) = (
         String::from_utf8_lossy(&ran.stdout),
         String::from_utf8_lossy(&ran.stderr),
     );
     assert!(ran.status.success(), "{out}\n{err}");
     serde_json::from_str(out.lines().last().unwrap_or_default()).unwrap()
+}
+
+/// What a replay that cannot begin says.
+fn refusal(file: &Path, extra: &[&str]) -> String {
+    let ran = run(file, extra);
+    assert_eq!((ran.status.code(), ran.stdout.len()), (Some(1), 0));
+    // In one line: how wide the terminal is says nothing here.
+    let told = String::from_utf8(ran.stderr).unwrap();
+    told.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn day(dir: &Path, seed: u64, lines: usize) -> std::path::PathBuf {
@@ -57,4 +65,54 @@ fn a_day_comes_out_whole_though_the_server_is_killed() {
         report["in_flight_at_kills"].as_array().unwrap().len() >= 5,
         "{report}"
     );
+}
+
+#[test]
+fn a_file_that_is_no_day_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("day.txt");
+    assert!(refusal(&file, &[]).contains("No such file"));
+    let reasons: [(&[u8], &str); 4] = [
+        (b"", "has no line that anybody says"),
+        (b"\xff\x00\xfe{}\n\x80", "has no line that anybody says"),
+        (
+            b"=== ann has joined #loom\n",
+            "has no line that anybody says",
+        ),
+        (
+            b"[10:00] <ann> hi\n[10:01] <bob> hi\n",
+            "2 people say something",
+        ),
+    ];
+    for (bytes, reason) in reasons {
+        std::fs::write(&file, bytes).unwrap();
+        let told = refusal(&file, &[]);
+        assert!(told.contains(reason), "{told}");
+    }
+}
+
+#[test]
+fn a_target_with_a_low_limit_is_told_which_one_to_raise() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_heddle"))
+        .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = server.stdout.as_mut().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    let url = format!("http://{}", ready["listening"].as_str().unwrap());
+    let file = dir.path().join("day.txt");
+    std::fs::write(&file, generate(13, 150, LINES)).unwrap();
+    let key = data.join("signing-key.pem");
+    let told = refusal(&file, &["--target", &url, "--key", key.to_str().unwrap()]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let limit = "gateway.limits.group_members_max is 100";
+    assert!(told.contains(limit) && told.contains("raise it"), "{told}");
 }

@@ -12,6 +12,8 @@ extern crate self as heddle_kit;
 pub mod config;
 pub mod accept;
 pub mod clock;
+mod fast_map;
+mod halt;
 pub mod health;
 pub mod layers;
 pub mod link;
@@ -24,6 +26,7 @@ mod testing;
 pub mod tls;
 
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use fast_map::FastMap;
 pub use layers::{Deadline, Guarded, LayerOptions, Peer};
 pub use link::{Link, LinkOptions, LocalSlot};
 pub use run::{Context, ProcessOptions, Verb, run, run_verbs};

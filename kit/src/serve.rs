@@ -95,10 +95,9 @@ pub fn serve<S: HttpService>(
     let serving = tasks.clone();
     tasks.spawn("serve", async move {
         while let Some(Ok(connection)) = incoming.next().await {
-            let (engines, service) = (engines.clone(), service.clone());
-            let token = serving.stopping().child_token();
+            let (engines, service, tasks) = (engines.clone(), service.clone(), serving.clone());
             serving.spawn_contained("connection", async move {
-                engines.run(connection, service, token).await;
+                engines.run(connection, service, tasks).await;
             });
         }
     });
@@ -145,12 +144,7 @@ impl Engines {
         Self { http1, http2 }
     }
 
-    async fn run<S: HttpService>(
-        &self,
-        connection: Connection,
-        service: S,
-        stopping: tokio_util::sync::CancellationToken,
-    ) {
+    async fn run<S: HttpService>(&self, connection: Connection, service: S, tasks: Tasks) {
         let protocol = connection.protocol();
         let info = connection.info().clone();
         let peer = Peer::of(&info);
@@ -175,11 +169,13 @@ impl Engines {
         let ended = match protocol {
             Protocol::Http2 => {
                 let served = pin!(self.http2.serve_connection(io, service));
-                until_stopped(served, |served| served.graceful_shutdown(), stopping).await
+                until_stopped(served, |served| served.graceful_shutdown(), &tasks).await
             }
             Protocol::Http1 => {
-                let served = pin!(self.http1.serve_connection(io, service));
-                until_stopped(served, |served| served.graceful_shutdown(), stopping).await
+                // Boxed, so that the many connections of the other kind don't hold room for it.
+                let mut served = Box::pin(self.http1.serve_connection(io, service));
+                let served = served.as_mut();
+                until_stopped(served, |served| served.graceful_shutdown(), &tasks).await
             }
         };
         if let Err(error) = ended {
@@ -192,11 +188,10 @@ impl Engines {
 async fn until_stopped<C: Future<Output = hyper::Result<()>>>(
     mut served: Pin<&mut C>,
     say_goodbye: impl FnOnce(Pin<&mut C>),
-    stopping: tokio_util::sync::CancellationToken,
+    tasks: &Tasks,
 ) -> hyper::Result<()> {
-    tokio::select! {
-        ended = served.as_mut() => return ended,
-        () = stopping.cancelled() => {}
+    if let Some(ended) = tasks.until_stopping(served.as_mut()).await {
+        return ended;
     }
     say_goodbye(served.as_mut());
     served.await

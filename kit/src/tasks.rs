@@ -18,6 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::halt::Halt;
+
 /// How long an aborted task may take to be dropped; longer means that it blocks its thread.
 const ABORT_WAIT: Duration = Duration::from_millis(500);
 
@@ -29,8 +31,8 @@ pub struct Tasks(Arc<Inner>);
 struct Inner {
     service: String,
     tracker: TaskTracker,
-    stopping: CancellationToken,
-    aborting: CancellationToken,
+    stopping: Halt,
+    aborting: Halt,
     children: Mutex<Vec<Tasks>>,
     process: Arc<Process>,
 }
@@ -75,23 +77,22 @@ impl<E: Display> TaskOutcome for Result<(), E> {
 impl Tasks {
     /// The root of a process (or of a test).
     pub fn new(service: impl Into<String>) -> Self {
-        Self::with(service.into(), Arc::default(), CancellationToken::new())
+        Self::with(service.into(), Arc::default())
     }
 
     /// The tasks of one more service in the same process, drained before those started earlier.
     pub fn child(&self, service: impl Into<String>) -> Self {
-        let aborting = self.0.aborting.child_token();
-        let child = Self::with(service.into(), self.0.process.clone(), aborting);
+        let child = Self::with(service.into(), self.0.process.clone());
         self.children().push(child.clone());
         child
     }
 
-    fn with(service: String, process: Arc<Process>, aborting: CancellationToken) -> Self {
+    fn with(service: String, process: Arc<Process>) -> Self {
         Self(Arc::new(Inner {
             service,
             tracker: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-            aborting,
+            stopping: Halt::default(),
+            aborting: Halt::default(),
             children: Mutex::default(),
             process,
         }))
@@ -111,21 +112,19 @@ impl Tasks {
         F::Output: TaskOutcome + Send,
     {
         let tasks = self.clone();
-        let aborting = self.0.aborting.child_token();
-        self.0.tracker.spawn(async move {
-            let guarded = AssertUnwindSafe(future).catch_unwind();
-            let ended = tokio::select! {
-                ended = guarded => ended,
-                () = aborting.cancelled() => return,
-            };
-            let cause = match ended {
-                Ok(outcome) => outcome.error().map(|error| format!("failed: {error}")),
-                Err(panic) => Some(format!("panicked: {}", panic_text(panic.as_ref()))),
-            };
-            if let Some(cause) = cause {
-                tasks.fail(task, cause);
-            }
-        });
+        let guarded = AssertUnwindSafe(future).catch_unwind();
+        self.0
+            .tracker
+            .spawn(self.0.aborting.or(guarded).map(move |ended| {
+                let cause = match ended {
+                    None => None,
+                    Some(Ok(outcome)) => outcome.error().map(|error| format!("failed: {error}")),
+                    Some(Err(panic)) => Some(format!("panicked: {}", panic_text(panic.as_ref()))),
+                };
+                if let Some(cause) = cause {
+                    tasks.fail(task, cause);
+                }
+            }));
     }
 
     /// Spawns work for one peer or one request: a panic is logged and goes no further.
@@ -134,17 +133,15 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let service = self.clone();
-        let aborting = self.0.aborting.child_token();
-        self.0.tracker.spawn(async move {
-            let guarded = AssertUnwindSafe(future).catch_unwind();
-            tokio::select! {
-                ended = guarded => if let Err(panic) = ended {
+        let guarded = AssertUnwindSafe(future).catch_unwind();
+        self.0
+            .tracker
+            .spawn(self.0.aborting.or(guarded).map(move |ended| {
+                if let Some(Err(panic)) = ended {
                     let cause = panic_text(panic.as_ref());
                     tracing::error!(service = service.name(), task, cause, "task panicked");
-                },
-                () = aborting.cancelled() => {}
-            }
-        });
+                }
+            }));
     }
 
     fn fail(&self, task: &'static str, cause: String) {
@@ -165,7 +162,16 @@ impl Tasks {
 
     /// Cancelled when this service drains: finish what is in hand and return.
     pub fn stopping(&self) -> &CancellationToken {
-        &self.0.stopping
+        self.0.stopping.token()
+    }
+
+    /// Runs `work` until this service drains: then nothing. For work that wakes often; costs less
+    /// than selecting on [`Tasks::stopping`].
+    pub fn until_stopping<F: Future>(
+        &self,
+        work: F,
+    ) -> impl Future<Output = Option<F::Output>> + use<F> {
+        self.0.stopping.or(work)
     }
 
     /// Cancelled when the process must end: a task died, or [`Tasks::end_process`] was called.
@@ -212,14 +218,14 @@ impl Tasks {
     }
 
     async fn stop(&self, deadline: Instant) -> usize {
-        self.0.stopping.cancel();
+        self.0.stopping.call();
         self.0.tracker.close();
         if timeout_at(deadline, self.0.tracker.wait()).await.is_ok() {
             return 0;
         }
         let late = self.0.tracker.len();
         tracing::warn!(service = self.name(), late, "grace is over, aborting tasks");
-        self.0.aborting.cancel();
+        self.0.aborting.call();
         if timeout(ABORT_WAIT, self.0.tracker.wait()).await.is_err() {
             tracing::error!(service = self.name(), "a task blocks its thread and stays");
         }

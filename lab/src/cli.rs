@@ -11,12 +11,16 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchOptions, compare::CompareOptions};
-use crate::faults::{self, kill::KillOptions};
+use crate::faults::{self, FaultError, cycles::CycleOptions, power::PowerOptions};
+use crate::profile::{self, ProfileOptions};
 use crate::relay::{Mode, serve};
 use crate::replay::{self, ReplayOptions};
 
 /// Anything that ends a command.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Exit code where the machine does not allow what was asked for; what a skipped test says.
+const IMPOSSIBLE: u8 = 77;
 
 #[derive(Parser)]
 #[command(name = "heddle-lab", about = "What measures Heddle and what breaks it")]
@@ -42,9 +46,13 @@ enum Command {
     /// Replay a day of a channel and check what everybody got
     Replay(ReplayOptions),
     /// Kill the server at random instants and check what everybody got
-    Kill(KillOptions),
+    Kill(CycleOptions),
+    /// Cut the power of the server's disk at random instants and check what everybody got
+    Power(PowerOptions),
     /// Measure Heddle and the relays in turns, and write docs/performance.md
     Compare(CompareOptions),
+    /// Say where the server's CPU goes under a load, by hop; needs `perf`
+    Profile(ProfileOptions),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -70,7 +78,10 @@ pub fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(FaultError::Impossible(_)) => ExitCode::from(IMPOSSIBLE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -89,7 +100,9 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::Bench(options) => bench(&options).await,
         Command::Replay(options) => replay(&options).await,
         Command::Kill(options) => Ok(faults::kill::run(&options).await?),
+        Command::Power(options) => Ok(faults::power::run(&options).await?),
         Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),
+        Command::Profile(options) => profile::run(&options).await.map_err(Failure::from),
     }
 }
 
@@ -101,10 +114,7 @@ pub async fn bench(options: &BenchOptions) -> Result<bool, Failure> {
     } else {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
-    Ok(match report {
-        bench::BenchReport::Load(report) => report.is_complete(),
-        _ => true,
-    })
+    Ok(report.is_complete())
 }
 
 /// `replay`, for whoever has parsed its options.

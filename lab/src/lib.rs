@@ -13,6 +13,7 @@ pub mod irc;
 pub mod load;
 pub mod measure;
 pub mod process;
+pub mod profile;
 pub mod progress;
 pub mod relay;
 pub mod replay;

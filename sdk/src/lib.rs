@@ -48,8 +48,8 @@ pub use heddle_proto::v1;
 pub use outbox::store::{FileOutbox, OutboxStore};
 pub use outbox::{Outgoing, Ticket};
 pub use session::{
-    ACK_EVENTS, ACK_INTERVAL_MS, AckMode, MARK_INTERVAL_MS, OUTBOX_LEN_MAX, SendOutcome, Sending,
-    Sent, Session, SessionBuilder, SessionHandle, UPDATES_LEN_MAX, Update, WhenFull,
+    ACK_BYTES, ACK_EVENTS, ACK_INTERVAL_MS, AckMode, MARK_INTERVAL_MS, OUTBOX_LEN_MAX, SendOutcome,
+    Sending, Sent, Session, SessionBuilder, SessionHandle, UPDATES_LEN_MAX, Update, WhenFull,
 };
 pub use token::{TokenFuture, TokenProvider};
 

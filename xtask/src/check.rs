@@ -12,6 +12,9 @@ pub enum Failure {
     /// This machine lacks what the check needs: loud at home, an error in CI.
     #[error("{0}")]
     Missing(String),
+    /// This machine does not allow it, whatever is installed: loud, and no error.
+    #[error("{0}")]
+    Impossible(String),
 }
 
 /// A note for the table of the run ("12 files"), or why not.

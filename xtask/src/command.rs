@@ -8,6 +8,9 @@ use std::process::{Child, Command, Stdio};
 
 use crate::check::Failure;
 
+/// What a program's exit code is where the machine does not allow what it was asked for.
+pub const IMPOSSIBLE: i32 = 77;
+
 /// Runs a program with this terminal as its output.
 pub fn run(command: &mut Command) -> Result<(), Failure> {
     announce(command);
@@ -56,10 +59,14 @@ fn start(command: &mut Command) -> Result<Child, Failure> {
 
 fn finish(command: &Command, mut child: Child) -> Result<(), Failure> {
     let status = child.wait()?;
-    if status.success() {
-        return Ok(());
+    let command = shown(command);
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(IMPOSSIBLE) => Err(Failure::Impossible(format!(
+            "`{command}`: this machine does not allow it (it says why above)"
+        ))),
+        _ => Err(Failure::wrong(format!("`{command}`: {status}"))),
     }
-    Err(Failure::wrong(format!("`{}`: {status}", shown(command))))
 }
 
 /// The command as a person would type it, without the directories of the program.

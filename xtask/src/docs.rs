@@ -1,4 +1,5 @@
-//! What the documentation claims, held against the tree: rustdoc, the pages' file names, errors.md.
+//! What the documentation claims, held against the tree: rustdoc, file names, pages that are made,
+//! planted bugs.
 //!
 //! The `docs` step of `suite`. Invariant: a file named in backticks in one of [`PAGES`] exists, so
 //! that the map of the house stays true when files move.
@@ -6,7 +7,9 @@
 use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::errors;
+use crate::plant;
 use crate::repo::{Repo, SourceFile};
+use crate::settings;
 use crate::tools;
 
 /// Pages that name files of the tree. All of them have to be there.
@@ -19,6 +22,8 @@ const SUFFIXES: &[&str] = &[".rs", ".proto", ".toml", ".md", ".yaml"];
 pub fn check(repo: &Repo) -> Outcome {
     let pages = pages(repo);
     let errors = errors::check(repo);
+    let settings = settings::check(repo);
+    let plants = plant::check(repo);
     let mut cargo = tools::cargo();
     // Private items too: a module's prose names its neighbours, whoever may call them.
     cargo.args([
@@ -29,7 +34,10 @@ pub fn check(repo: &Repo) -> Outcome {
     ]);
     cargo.env("RUSTDOCFLAGS", "-D warnings");
     command::run(&mut cargo)?;
-    Ok(format!("{}, {}", pages?, errors?))
+    Ok(format!(
+        "{}, {}, {}, {}",
+        pages?, errors?, settings?, plants?
+    ))
 }
 
 fn pages(repo: &Repo) -> Outcome {

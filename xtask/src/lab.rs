@@ -1,11 +1,11 @@
-//! What measures and breaks the product: `cargo xtask bench` and `cargo xtask faults`.
+//! What measures and breaks the product: `cargo xtask bench`, `profile` and `faults`.
 //!
 //! Builds the `heddle` and `heddle-lab` programs and lets the latter do it, since xtask itself
 //! depends on nothing of Heddle. Invariant: both programs are of one build.
 
-use std::path::PathBuf;
 use std::process::Command;
 
+use crate::build::program;
 use crate::check::Failure;
 use crate::command;
 use crate::repo::Repo;
@@ -23,20 +23,41 @@ pub fn bench(repo: &Repo, quick: bool, json: bool) -> Result<bool, Failure> {
     held(&mut lab)
 }
 
+/// Profiles the server under a load. Stacks can only be walked with frame pointers, so that this is
+/// a build of its own, beside the others.
+pub fn profile(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
+    let target = repo.root().join("target/profile");
+    let mut cargo = tools::cargo();
+    cargo
+        .args([
+            "build",
+            "--release",
+            "-p",
+            "heddle",
+            "-p",
+            "heddle-lab",
+            "--bins",
+        ])
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", "-C force-frame-pointers=yes");
+    command::run(&mut cargo)?;
+    let mut lab = Command::new(target.join("release/heddle-lab"));
+    held(lab.current_dir(repo.root()).arg("profile").args(arguments))
+}
+
 /// Runs a fault suite, with its own arguments: `kill --shape one --cycles 10 --seed 1 --json`.
 pub fn faults(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
     let mut lab = built(repo, program(repo, true, "heddle").exists())?;
     held(lab.args(arguments))
 }
 
-/// The cycles that every run of the test command makes, with what `build` has built.
-pub fn kill_cycles(repo: &Repo, cycles: u32) -> Result<(), Failure> {
+/// The cycles that every run of the test command makes, with what the step `build` has built.
+pub fn cycles(repo: &Repo, fault: &str, cycles: u32) -> Result<(), Failure> {
     let mut lab = Command::new(program(repo, false, "heddle-lab"));
     let cycles = cycles.to_string();
-    command::run(
-        lab.current_dir(repo.root())
-            .args(["kill", "--cycles", &cycles]),
-    )
+    lab.current_dir(repo.root())
+        .args([fault, "--cycles", &cycles]);
+    command::run(&mut lab)
 }
 
 fn built(repo: &Repo, release: bool) -> Result<Command, Failure> {
@@ -65,11 +86,4 @@ fn flag(command: &mut Command, given: bool, flag: &str) {
 
 fn held(command: &mut Command) -> Result<bool, Failure> {
     command::run(command).map(|()| true)
-}
-
-fn program(repo: &Repo, release: bool, name: &str) -> PathBuf {
-    let profile = if release { "release" } else { "debug" };
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| repo.root().join("target"));
-    target.join(profile).join(name)
 }

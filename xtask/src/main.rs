@@ -4,14 +4,17 @@
 //! the rest does not compile; what needs the product runs its binaries. Invariant: exit 0 only if
 //! all held.
 
+mod build;
 mod cassandra;
 mod check;
 mod command;
 mod docs;
 mod errors;
 mod lab;
+mod plant;
 mod proto;
 mod repo;
+mod settings;
 mod suite;
 mod tidy;
 mod tools;
@@ -61,6 +64,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Make docs/heddle.sample.toml from the settings' declarations.
+    Settings {
+        /// Only say whether it is up to date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Run Heddle and the bare relays in turns and write docs/performance.md.
     Bench {
         /// Short loads: shows that it works, measures little.
@@ -75,11 +84,31 @@ enum Task {
         #[command(subcommand)]
         task: cassandra::Task,
     },
+    /// Say where the server's CPU goes under a load, by hop: direct, paced or group. Needs `perf`.
+    Profile {
+        /// Which load, and `--seconds N`, `--json`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        load: Vec<String>,
+    },
     /// Break a server on purpose under load and check what everybody got.
     Faults {
         /// Which suite and how, such as `kill --shape one --cycles 100 --seed 1 --json`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         suite: Vec<String>,
+    },
+    /// Plant bugs in a copy of the checkout and demand that the suite catches them.
+    Plant {
+        /// Which ones.
+        names: Vec<String>,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+        /// Say which there are.
+        #[arg(long)]
+        list: bool,
+        /// Make docs/planted-bugs.md from the patches.
+        #[arg(long)]
+        page: bool,
     },
 }
 
@@ -110,9 +139,15 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Proto { release: true } => said(proto::release(&repo)),
         Task::Errors { check: false } => said(errors::write(&repo)),
         Task::Errors { check: true } => said(errors::check(&repo)),
+        Task::Settings { check: false } => said(settings::write(&repo)),
+        Task::Settings { check: true } => said(settings::check(&repo)),
         Task::Bench { quick, json } => lab::bench(&repo, quick, json),
         Task::Cassandra { task } => said(cassandra::perform(&repo, task)),
+        Task::Profile { load } => lab::profile(&repo, &load),
         Task::Faults { suite } => lab::faults(&repo, &suite),
+        Task::Plant { list: true, .. } => said(plant::list(&repo)),
+        Task::Plant { page: true, .. } => said(plant::write_page(&repo)),
+        Task::Plant { names, all, .. } => plant::run(&repo, &names, all),
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::check::Failure;
 
-/// Directories whose contents nobody wrote by hand.
+/// What nobody wrote by hand; `.git` is a file in a worktree.
 const NOT_OURS: &[&str] = &["target", ".git", ".heddle", "node_modules"];
 
 /// The checkout that the current directory lies in.
@@ -80,12 +80,12 @@ impl Repo {
     fn collect(&self, dir: &Path, found: &mut Vec<SourceFile>) -> io::Result<()> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            let kind = entry.file_type()?;
+            let (kind, name) = (entry.file_type()?, entry.file_name());
+            if NOT_OURS.iter().any(|skipped| name == *skipped) {
+                continue;
+            }
             if kind.is_dir() {
-                let name = entry.file_name();
-                if !NOT_OURS.iter().any(|skipped| name == *skipped) {
-                    self.collect(&entry.path(), found)?;
-                }
+                self.collect(&entry.path(), found)?;
             } else if kind.is_file()
                 && let Ok(text) = String::from_utf8(fs::read(entry.path())?)
             {

@@ -22,9 +22,19 @@ pub fn in_ci() -> bool {
     env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
 }
 
+/// `buf` as [`buf()`] installs it, if it has.
+#[cfg(test)]
+pub fn buf_if_installed(repo: &Repo) -> Option<PathBuf> {
+    Some(buf_program(repo)).filter(|program| program.is_file())
+}
+
+fn buf_program(repo: &Repo) -> PathBuf {
+    directory(repo).join("node_modules/.bin/buf")
+}
+
 /// `buf`: lint and breaking checks of the protocol.
 pub fn buf(repo: &Repo) -> Result<PathBuf, Failure> {
-    let program = directory(repo).join("node_modules/.bin/buf");
+    let program = buf_program(repo);
     if !program.is_file() {
         std::fs::create_dir_all(directory(repo))?;
         let mut npm = Command::new("npm");
@@ -75,6 +85,7 @@ pub fn cargo_deny(repo: &Repo) -> Result<PathBuf, Failure> {
         CARGO_DENY_VERSION,
     ]);
     cargo.arg("--root").arg(directory(repo)).arg("cargo-deny");
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "false");
     command::run(&mut cargo)?;
     Ok(program)
 }

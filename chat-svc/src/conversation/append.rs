@@ -149,65 +149,12 @@ impl Conversation {
         let seq = self.head_seq + 1;
         let mut kind = kind;
         let mut consequences = Consequences::default();
-        match &mut kind {
-            Kind::Message(_) => {
-                self.member_or_not_found(origin.user_id)?;
-            }
-            Kind::Edit(edit) => {
-                let target = edit.target_seq;
-                let Some(fact) = self.fact(target) else {
-                    return self.needs_event(target);
-                };
-                let member = self.member_or_not_found(origin.user_id)?;
-                self.target(member, target, &fact)?;
-                self.may_edit(member, &fact)?;
-                consequences
-                    .cells
-                    .push(self.edited(seq, origin.time_ms, edit, &fact));
-            }
-            Kind::Erase(erase) => {
-                let target = erase.target_seq;
-                let Some(fact) = self.fact(target) else {
-                    return self.needs_event(target);
-                };
-                let member = self.member_or_not_found(origin.user_id)?;
-                self.target(member, target, &fact)?;
-                self.may_erase(member, &fact)?;
-                erase.target_sender.clone_from(&fact.sender);
-                erase.target_ordinal = fact.ordinal;
-                self.erased(&mut consequences, seq, origin.time_ms, target, &fact);
-            }
-            Kind::Reaction(reaction) => {
-                let target = reaction.target_seq;
-                let Some(fact) = self.fact(target) else {
-                    return self.needs_event(target);
-                };
-                let member = self.member_or_not_found(origin.user_id)?;
-                self.target(member, target, &fact)?;
-                if fact.erased {
-                    return Err(Fault::not_found("message"));
-                }
-                consequences.cells.push(self.reacted(seq, origin, reaction));
-            }
-            Kind::Membership(change) => {
-                let added = self.membership(origin, seq, change, members_max, &mut consequences)?;
-                if !added {
-                    let result = AppendResult {
-                        seq: 0,
-                        time_ms: origin.time_ms,
-                    };
-                    return Ok(Decision::Answer(result));
-                }
-            }
-            Kind::Settings(settings) => {
-                let member = self.member_or_not_found(origin.user_id)?;
-                self.may_manage(member, "changing the title")?;
-                self.row.title.clone_from(&settings.title);
-                self.row.seq = seq;
-                consequences
-                    .cells
-                    .push(cells::conversation(&self.id, &self.row));
-            }
+        let instead = match target_of(&kind) {
+            Some(target) => self.overlay(origin, seq, target, &mut kind, &mut consequences)?,
+            None => self.change(origin, seq, &mut kind, members_max, &mut consequences)?,
+        };
+        if let Some(instead) = instead {
+            return Ok(instead);
         }
         let known = Known {
             seq,
@@ -222,6 +169,76 @@ impl Conversation {
             kind,
             consequences,
         ))))
+    }
+
+    /// What an edit, an erasure or a reaction makes of its target; or the decision that nothing is
+    /// appended yet.
+    fn overlay(
+        &self,
+        origin: Origin<'_>,
+        seq: u64,
+        target: u64,
+        kind: &mut Kind,
+        consequences: &mut Consequences,
+    ) -> Result<Option<Decision>, Fault> {
+        let Some(fact) = self.fact(target) else {
+            return Ok(Some(Decision::Needs(NeedsFact::Event(target))));
+        };
+        let member = self.member_or_not_found(origin.user_id)?;
+        self.target(member, target, &fact)?;
+        match kind {
+            Kind::Edit(edit) => {
+                self.may_edit(member, &fact)?;
+                let edited = self.edited(seq, origin.time_ms, edit, &fact);
+                consequences.cells.push(edited);
+            }
+            Kind::Erase(erase) => {
+                self.may_erase(member, &fact)?;
+                erase.target_sender.clone_from(&fact.sender);
+                erase.target_ordinal = fact.ordinal;
+                self.erased(consequences, seq, origin.time_ms, target, &fact);
+            }
+            Kind::Reaction(_) if fact.erased => return Err(Fault::not_found("message")),
+            Kind::Reaction(reaction) => {
+                consequences.cells.push(self.reacted(seq, origin, reaction));
+            }
+            Kind::Message(_) | Kind::Membership(_) | Kind::Settings(_) => {}
+        }
+        Ok(None)
+    }
+
+    /// What an event without a target changes; or the answer when there is nothing to append.
+    fn change(
+        &mut self,
+        origin: Origin<'_>,
+        seq: u64,
+        kind: &mut Kind,
+        members_max: usize,
+        consequences: &mut Consequences,
+    ) -> Result<Option<Decision>, Fault> {
+        match kind {
+            Kind::Membership(change) => {
+                if !self.membership(origin, seq, change, members_max, consequences)? {
+                    let result = AppendResult {
+                        seq: 0,
+                        time_ms: origin.time_ms,
+                    };
+                    return Ok(Some(Decision::Answer(result)));
+                }
+            }
+            Kind::Settings(settings) => {
+                let member = self.member_or_not_found(origin.user_id)?;
+                self.may_manage(member, "changing the title")?;
+                self.row.title.clone_from(&settings.title);
+                self.row.seq = seq;
+                let row = cells::conversation(&self.id, &self.row);
+                consequences.cells.push(row);
+            }
+            Kind::Message(_) | Kind::Edit(_) | Kind::Erase(_) | Kind::Reaction(_) => {
+                self.member_or_not_found(origin.user_id)?;
+            }
+        }
+        Ok(None)
     }
 
     /// Builds the event and moves the state.
@@ -295,9 +312,15 @@ impl Conversation {
         }
         self.tail.get(seq).cloned()
     }
+}
 
-    fn needs_event(&self, seq: u64) -> Result<Decision, Fault> {
-        Ok(Decision::Needs(NeedsFact::Event(seq)))
+/// The message that an event of this kind is about.
+fn target_of(kind: &Kind) -> Option<u64> {
+    match kind {
+        Kind::Edit(edit) => Some(edit.target_seq),
+        Kind::Erase(erase) => Some(erase.target_seq),
+        Kind::Reaction(reaction) => Some(reaction.target_seq),
+        Kind::Message(_) | Kind::Membership(_) | Kind::Settings(_) => None,
     }
 }
 

@@ -35,30 +35,7 @@ impl Conversation {
                 self.create(origin, seq, change, consequences);
             }
             MembershipAction::Added => {
-                let member = self.member_or_not_found(origin.user_id)?;
-                self.may_manage(member, "adding members")?;
-                let new: Vec<_> = change
-                    .user_ids
-                    .iter()
-                    .filter(|user_id| self.roster.member(user_id).is_none())
-                    .cloned()
-                    .collect();
-                room_for(self.roster.member_count() + new.len(), members_max)?;
-                if new.is_empty() {
-                    return Ok(false);
-                }
-                let role = Role::try_from(change.role)
-                    .unwrap_or(Role::Member)
-                    .max(Role::Member);
-                self.member_or_not_found(origin.user_id)
-                    .and_then(|member| {
-                        if role > Role::Member {
-                            self.may_set_role(member)
-                        } else {
-                            Ok(())
-                        }
-                    })?;
-                self.join_all(&new, role, seq, consequences);
+                return self.add(origin, seq, change, members_max, consequences);
             }
             MembershipAction::Removed => {
                 let member = self.member_or_not_found(origin.user_id)?;
@@ -86,6 +63,37 @@ impl Conversation {
                 return Err(Fault::field("membership.action", "say what happens"));
             }
         }
+        Ok(true)
+    }
+
+    /// New members; `false`: all are members already.
+    fn add(
+        &mut self,
+        origin: Origin<'_>,
+        seq: u64,
+        change: &MembershipChange,
+        members_max: usize,
+        consequences: &mut Consequences,
+    ) -> Result<bool, Fault> {
+        let member = self.member_or_not_found(origin.user_id)?;
+        self.may_manage(member, "adding members")?;
+        let new: Vec<_> = change
+            .user_ids
+            .iter()
+            .filter(|user_id| self.roster.member(user_id).is_none())
+            .cloned()
+            .collect();
+        room_for(self.roster.member_count() + new.len(), members_max)?;
+        if new.is_empty() {
+            return Ok(false);
+        }
+        let role = Role::try_from(change.role)
+            .unwrap_or(Role::Member)
+            .max(Role::Member);
+        if role > Role::Member {
+            self.may_set_role(member)?;
+        }
+        self.join_all(&new, role, seq, consequences);
         Ok(true)
     }
 

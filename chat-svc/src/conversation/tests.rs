@@ -178,6 +178,35 @@ fn only_the_sender_edits_and_an_erasure_takes_all_edits_along() {
     );
 }
 
+/// What an erasure writes takes the place of every row that holds a body, an edit's included.
+#[test]
+fn an_erasure_leaves_no_row_with_a_body() {
+    let mut talk = group(&["alice", "bob"]);
+    append(&mut talk, "bob", &command(1, said("a"))).unwrap();
+    let Kind::Message(message) = said("an edited body") else {
+        unreachable!()
+    };
+    let edit = EditAppend {
+        target_seq: 2,
+        message: message.clone(),
+    };
+    let erase = v1::Erase {
+        target_seq: 2,
+        ..Default::default()
+    };
+    let mut rows = std::collections::HashMap::new();
+    for (number, kind) in [(2, Kind::Edit(edit)), (3, Kind::Erase(erase))] {
+        let Ok(Decision::Append(appended)) = append(&mut talk, "bob", &command(number, kind))
+        else {
+            panic!("allowed")
+        };
+        let cells = appended.cells.into_iter();
+        rows.extend(cells.map(|cell| ((cell.table, cell.partition, cell.clustering), cell.value)));
+    }
+    let holds = |value: &Bytes| value.windows(message.len()).any(|part| part == message);
+    assert!(!rows.is_empty() && !rows.values().any(holds), "{rows:?}");
+}
+
 #[test]
 fn a_full_group_says_which_limit() {
     let mut talk = group(&["alice", "bob"]);
@@ -221,6 +250,26 @@ fn marks_never_go_back_and_own_messages_are_read() {
         talk.mark("bob", &report(9, 0)).unwrap_err().field,
         "delivered_seq"
     );
+}
+
+/// Rows of members are stored a moment late; what they lack of one's own messages is in the log.
+#[test]
+fn a_senders_own_mark_is_redone_from_the_log() {
+    let mut talk = group(&["alice", "bob"]);
+    let stored: Vec<_> = talk.roster.members().map(|(row, _)| row.clone()).collect();
+    let Ok(Decision::Append(said)) = append(&mut talk, "alice", &command(1, said("a"))) else {
+        panic!("fresh")
+    };
+    let loaded = Loaded {
+        row: Some(talk.row.clone()),
+        members: stored,
+        events: vec![RawEvent::decode(said.event).unwrap()],
+    };
+    let again = Conversation::load(talk.id, loaded);
+    for user in ["alice", "bob"] {
+        assert_eq!(again.roster.member(user), talk.roster.member(user));
+    }
+    assert_eq!(again.roster.member("alice").unwrap().read_seq, 2);
 }
 
 proptest! {

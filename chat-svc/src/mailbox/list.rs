@@ -6,6 +6,7 @@
 //! Invariant: the list is a fold over the mailbox's log and nothing else. Unread is the difference
 //! of ordinals between head and read mark, less what was erased or hidden in between (DESIGN 4).
 
+use heddle_kit::FastMap;
 use heddle_proto::{
     internal::{ListEntry, ListPlace, Pointer, PointerKind, Recipient},
     time,
@@ -13,14 +14,14 @@ use heddle_proto::{
         ConversationSettings, HiddenState, MarkState, MembershipState, StateChange, state_change,
     },
 };
-use std::{cmp::Reverse, collections::HashMap};
+use std::cmp::Reverse;
 
 /// Unread mentions kept for each conversation; beyond it the oldest are forgotten.
 pub const MENTIONS_MAX: usize = 1000;
 
 /// A user's conversations.
 #[derive(Debug, Default)]
-pub struct List(HashMap<[u8; 16], ListEntry>);
+pub struct List(FastMap<[u8; 16], ListEntry>);
 
 /// The key of a conversation; ids on internal links are 16 bytes, anything else maps to zeros.
 fn key(conversation_id: &[u8]) -> [u8; 16] {
@@ -59,6 +60,13 @@ impl List {
     /// Conversations of which the user is a member.
     pub fn current(&self) -> impl Iterator<Item = &ListEntry> {
         self.0.values().filter(|entry| entry.until_seq == 0)
+    }
+
+    /// The same, the last active first.
+    pub fn by_activity(&self) -> Vec<&ListEntry> {
+        let mut entries: Vec<_> = self.current().collect();
+        entries.sort_unstable_by_key(|entry| Reverse(entry.activity_time_ms));
+        entries
     }
 
     /// The badge: unread messages over all conversations that are not muted at `now_ms`.

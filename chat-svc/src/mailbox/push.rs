@@ -19,8 +19,12 @@ pub struct Device {
     pub row: DeviceRow,
     /// How far it has acknowledged.
     pub cursor: DeviceCursorRow,
-    /// Conversations have been told what it has, since the mailbox was loaded.
+    /// Conversations have been told what it has, since the mailbox was loaded or since it came
+    /// back with more than it had acknowledged.
     pub reported: bool,
+    /// Entries above this position may be acknowledged by a resume token alone, so that their
+    /// conversations were not told.
+    pub unsaid_from: Option<u64>,
 }
 
 /// Messages of one conversation that may need a push.
@@ -40,6 +44,23 @@ pub struct Waiting {
     pub since_ms: u64,
     /// The intent that is on its way; 0: none.
     pub intent: u64,
+}
+
+impl Device {
+    /// A resume token says that the device has everything up to `position`: it acknowledges, even
+    /// if those of the session before got lost with its connection. Whether it was news.
+    pub fn resumed_at(&mut self, position: u64) -> bool {
+        let acknowledged = self.cursor.position;
+        if position <= acknowledged {
+            return false;
+        }
+        if std::mem::take(&mut self.reported) {
+            self.unsaid_from = None;
+        }
+        self.unsaid_from.get_or_insert(acknowledged);
+        self.cursor.position = position;
+        true
+    }
 }
 
 /// What waits, by conversation.

@@ -9,6 +9,7 @@
 use super::edges::Edge;
 use crate::mailbox::Entry;
 use bytes::Bytes;
+use heddle_kit::FastMap;
 use heddle_proto::{
     ids::LogId,
     internal::{
@@ -17,12 +18,9 @@ use heddle_proto::{
     },
     v1::Cursor,
 };
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
 
 /// Events of one log in one batch.
@@ -113,7 +111,7 @@ pub struct Batch {
     pub id: u64,
     logs: Vec<LogBatch>,
     log_bytes: Vec<usize>,
-    by_log: HashMap<LogId, usize>,
+    by_log: FastMap<LogId, usize>,
     cells: Vec<Cell>,
     blanks: Vec<Blank>,
     bytes: usize,
@@ -122,7 +120,7 @@ pub struct Batch {
     /// Answers, in the order of the commands.
     pub answers: Vec<Answer>,
     /// What conversations tell.
-    pub told: HashMap<LogId, Told>,
+    pub told: FastMap<LogId, Told>,
     /// Typing and signals, by conversation.
     pub ephemerals: Vec<(LogId, String, EphemeralCommand)>,
     /// Devices that were revoked.

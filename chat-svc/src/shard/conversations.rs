@@ -13,6 +13,7 @@ use super::{
     reads::Purpose,
 };
 use crate::conversation::{Appended, Conversation, Decision, Loaded, NeedsFact};
+use heddle_kit::FastMap;
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -21,7 +22,7 @@ use heddle_proto::{
         command_result::Outcome as Answer,
     },
 };
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// A conversation in memory, or on its way there.
 pub(super) enum ConversationSlot {
@@ -44,7 +45,7 @@ pub(super) struct Loading {
 pub(super) struct Live {
     pub conversation: Conversation,
     pub open: OpenWork,
-    pub marks: HashMap<String, MarkProgress>,
+    pub marks: FastMap<String, MarkProgress>,
     /// What was committed while the log is fanned out again: it must not overtake that.
     pub held: Option<Vec<Told>>,
     pub used_ms: u64,
@@ -55,7 +56,7 @@ impl Live {
         Self {
             conversation,
             open: OpenWork::default(),
-            marks: HashMap::new(),
+            marks: FastMap::default(),
             held: None,
             used_ms: 0,
         }
@@ -74,7 +75,7 @@ impl Shard {
             Some(ConversationSlot::Ready(_)) => self.decide(log, edge, command),
             Some(ConversationSlot::Loading(loading)) => {
                 if loading.waiting.len() >= self.around.config.waiting_max {
-                    return edge.refuse(command.id, &overloaded());
+                    return self.turn_away(edge, *command, &overloaded());
                 }
                 loading
                     .waiting
@@ -258,6 +259,7 @@ impl Shard {
     pub(super) fn conversation_ready(&mut self, log: LogId, conversation: Conversation) {
         let live = Box::new(Live {
             used_ms: self.now_ms(),
+            open: OpenWork::after(self.next_id),
             ..Live::new(conversation)
         });
         let slot = self
@@ -298,7 +300,7 @@ impl Shard {
         };
         for waiting in waiting {
             match waiting {
-                Waiting::Command(edge, command) => edge.refuse(command.id, fault),
+                Waiting::Command(edge, command) => self.turn_away(&edge, *command, fault),
                 Waiting::Piece(piece) => self.held.push(piece),
             }
         }

@@ -7,6 +7,7 @@
 //! deliveries are, when a gateway's outbox is full: the heartbeat of heads heals that (P8).
 
 use bytes::Bytes;
+use heddle_kit::FastMap;
 use heddle_kit::link::{Outbox, OutboxOptions, TrySendError, outbox::Frames, outbox::outbox_sized};
 use heddle_proto::{
     errors::Fault,
@@ -14,7 +15,7 @@ use heddle_proto::{
         CommandResult, Delivery, EdgeResponse, Ephemeral, Kick, MailboxHead, command_result,
     },
 };
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// Bytes of frames that may wait for one gateway before deliveries are dropped.
 pub const EDGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -121,7 +122,7 @@ impl Edge {
 /// Frames for gateways, being gathered.
 #[derive(Default)]
 pub struct Gathering {
-    frames: HashMap<u64, Gathered>,
+    frames: FastMap<u64, Gathered>,
 }
 
 struct Gathered {
@@ -129,7 +130,7 @@ struct Gathered {
     frame: EdgeResponse,
     body_bytes: usize,
     /// By address and length: the frame keeps what they name alive.
-    bodies: HashMap<(usize, usize), u32>,
+    bodies: FastMap<(usize, usize), u32>,
 }
 
 impl Gathering {
@@ -138,7 +139,7 @@ impl Gathering {
             edge: edge.clone(),
             frame: EdgeResponse::default(),
             body_bytes: 0,
-            bodies: HashMap::new(),
+            bodies: FastMap::default(),
         })
     }
 

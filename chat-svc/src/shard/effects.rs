@@ -172,7 +172,7 @@ impl Shard {
         let mut gathering = Gathering::default();
         for batch in failed.into_iter().chain([since]) {
             for log in batch.log_ids().chain(batch.told.keys()) {
-                self.conversations.remove(log);
+                self.drop_conversation(log, &fault);
             }
             for due in &batch.due {
                 self.mailboxes.remove(&due.user);

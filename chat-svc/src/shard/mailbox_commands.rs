@@ -20,16 +20,23 @@ use heddle_proto::{
     internal::{
         AckCommand, AckResult, AttachCommand, Command, DeviceRow, HideCommand, ListCommand,
         ListEntryResult, ListResult, MarkCommand, RevokeDeviceCommand, SharesCommand, SharesResult,
-        UserCommand, UserResult, UserRow, command::Op, command_result::Outcome as Answer,
+        StandingResult, UserCommand, UserResult, UserRow, command::Op,
+        command_result::Outcome as Answer,
     },
     time,
-    v1::{ConversationSettings, ErrorReason, HiddenState, StateChange, state_change},
+    v1::{
+        ConversationSettings, Cursor, ErrorReason, HiddenState, ResumeOutcome, StateChange,
+        state_change,
+    },
 };
 use prost::Message as _;
 use std::{collections::HashSet, sync::Arc};
 
-/// Conversations without a message for longer are not told again what a device has.
+/// Conversations without a message for longer are not told again what a device has, unless its
+/// resume token alone says so.
 const REPORT_RECENT_MS: u64 = 600_000;
+/// Conversations that are told what a device has when its resume token alone says so.
+const REPORTS_MAX: usize = 1_000;
 /// Conversations named in one answer about shared ones.
 const SHARES_MAX: usize = 1_000;
 
@@ -81,9 +88,9 @@ impl Shard {
         }
         let outcome = match op {
             Some(Op::Attach(attach)) => {
-                let position = attach.resume.as_ref().map_or(0, |resume| resume.position);
-                let attached = self.attach(&user, device_id.clone(), attach);
-                self.report_delivered(edge, &user, &device_id, position);
+                let resumed = self.resumed_at(&user, attach.resume.as_ref());
+                let attached = self.attach(&user, device_id.clone(), attach, resumed);
+                self.report_delivered(edge, &user, &device_id, resumed.unwrap_or(0));
                 attached
             }
             Some(Op::Ack(ack)) => {
@@ -98,6 +105,7 @@ impl Shard {
             Some(Op::Shares(ask)) => self.shares(&user, &ask).map(Outcome::Ready),
             Some(Op::User(change)) => self.user(&user, change).map(Outcome::Ready),
             Some(Op::RevokeDevice(ask)) => self.revoke(&user, ask).map(Outcome::Ready),
+            Some(Op::Standing(_)) => self.standing(&user, &device_id).map(Outcome::Ready),
             _ => Err(Fault::field("op", "this is no command to a mailbox")),
         };
         if id > 0 {
@@ -106,11 +114,21 @@ impl Shard {
         }
     }
 
+    /// Up to where a resume token says that its device has all, if it lies on this line of history.
+    fn resumed_at(&self, user: &Arc<str>, resume: Option<&Cursor>) -> Option<u64> {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get(user) else {
+            return None;
+        };
+        let resumes = live.mailbox.judge(resume) == ResumeOutcome::Resumed;
+        resume.filter(|_| resumes).map(|resume| resume.position)
+    }
+
     fn attach(
         &mut self,
         user: &Arc<str>,
         device_id: String,
         attach: AttachCommand,
+        resumed: Option<u64>,
     ) -> Result<Outcome, Fault> {
         let now_ms = self.now_ms();
         let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
@@ -139,9 +157,12 @@ impl Shard {
             let device = mailbox.devices.entry(device_id.clone()).or_insert_with(|| {
                 let mut device = Device::default();
                 device.row.first_seen_time_ms = now_ms;
-                device.cursor.position = attach.resume.as_ref().map_or(head, |at| at.position);
+                device.cursor.position = resumed.unwrap_or(head);
                 device
             });
+            if device.resumed_at(resumed.unwrap_or(0)) {
+                self.cursors_dirty.insert((user.clone(), device_id.clone()));
+            }
             device.row.last_seen_time_ms = now_ms;
             device.row.app_version.clone_from(&attach.app_version);
             if writes {
@@ -179,9 +200,9 @@ impl Shard {
         Ok(Answer::Ack(AckResult { previous_position }))
     }
 
-    /// A device has all there is, for the first time since the mailbox was loaded: its
-    /// conversations are told, since a report may have died with the last owner before it was
-    /// stored.
+    /// A device has all there is, for the first time since the mailbox was loaded or since it came
+    /// back with more than it had acknowledged: its conversations are told, since a report may have
+    /// died with the last owner before it was stored, or with the last session before it was made.
     fn report_delivered(
         &mut self,
         edge: &Arc<Edge>,
@@ -202,10 +223,17 @@ impl Shard {
             return;
         }
         device.reported = true;
+        let unsaid = device
+            .unsaid_from
+            .take()
+            .map_or(0, |from| head.saturating_sub(from));
+        let unsaid = usize::try_from(unsaid).map_or(REPORTS_MAX, |it| it.min(REPORTS_MAX));
         let shard_count = self.around.peers.len() as u32;
-        for entry in mailbox.list.current() {
+        for (nth, entry) in mailbox.list.by_activity().into_iter().enumerate() {
             let log = LogId::from_wire(&entry.conversation_id);
-            let (Some(log), true) = (log, entry.activity_time_ms > recent_ms) else {
+            // Each entry is of one conversation, so those of the last few are the last few active.
+            let tells = nth < unsaid || entry.activity_time_ms > recent_ms;
+            let (Some(log), true) = (log, tells) else {
                 continue;
             };
             let report = MarkCommand {
@@ -334,6 +362,15 @@ impl Shard {
             live.mailbox.user = Some(row.clone());
         }
         Ok(Answer::User(UserResult { user: Some(row) }))
+    }
+
+    fn standing(&self, user: &Arc<str>, device_id: &str) -> Result<Answer, Fault> {
+        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get(user) else {
+            return Err(super::owner_changing());
+        };
+        let device = live.mailbox.devices.get(device_id);
+        let revoked_time_ms = device.map_or(0, |device| device.row.revoked_time_ms);
+        Ok(Answer::Standing(StandingResult { revoked_time_ms }))
     }
 
     fn revoke(&mut self, user: &Arc<str>, ask: RevokeDeviceCommand) -> Result<Answer, Fault> {

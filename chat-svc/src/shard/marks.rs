@@ -1,9 +1,14 @@
 //! Marks under way: stored at most once per member, conversation and interval, answered when
 //! stored.
+//!
+//! Invariant: a delivered mark that reached the shard is stored sooner or later, unless the process
+//! dies: gateways repeat no acknowledgement. What cannot be taken now is held, one for each member
+//! and conversation.
 
 use super::{Shard, batch::Outcome, conversations::ConversationSlot, edges::Edge};
 use crate::conversation::marks::Moved;
 use heddle_proto::{
+    errors::Fault,
     ids::LogId,
     internal::{Command, MarkCommand, MarkResult, command::Op, command_result::Outcome as Answer},
 };
@@ -18,7 +23,88 @@ pub(super) struct MarkProgress {
     waiters: Vec<(Arc<Edge>, u64)>,
 }
 
+/// Delivered marks that may be held; beyond it they are dropped: the next message's covers them.
+const HELD_MAX: usize = 65_536;
+/// A mark handed to the store so short a time ago may not be stored yet, in milliseconds.
+const UNCONFIRMED_MS: u64 = 10_000;
+
 impl Shard {
+    /// A command cannot be taken now: who waits for it is told, a delivered mark is held.
+    pub(super) fn turn_away(&mut self, edge: &Arc<Edge>, command: Command, fault: &Fault) {
+        match (&command.op, LogId::from_wire(&command.log_id)) {
+            (Some(Op::Mark(report)), Some(log)) if command.id == 0 => {
+                self.hold_mark(log, command.user_id, report.delivered_seq);
+            }
+            _ => edge.refuse(command.id, fault),
+        }
+    }
+
+    fn hold_mark(&mut self, log: LogId, user_id: String, delivered_seq: u64) {
+        if self.held_marks.len() < HELD_MAX {
+            let held = self.held_marks.entry((log, user_id)).or_default();
+            *held = delivered_seq.max(*held);
+        }
+    }
+
+    /// Takes in what was held; the shard is owned and writes again.
+    pub(super) fn take_held_marks(&mut self) {
+        if self.held_marks.is_empty() {
+            return;
+        }
+        let nobody = Edge::new(0).0;
+        for ((log, user_id), delivered_seq) in std::mem::take(&mut self.held_marks) {
+            let report = MarkCommand {
+                delivered_seq,
+                read_seq: 0,
+            };
+            let command = Command {
+                user_id,
+                log_id: log.to_bytes(),
+                op: Some(Op::Mark(report)),
+                ..Default::default()
+            };
+            self.conversation_command(&nobody, Box::new(command));
+        }
+    }
+
+    /// Drops a conversation with what was not committed of it: who waits for marks is told,
+    /// delivered marks are held, and what may not have reached all mailboxes is fanned out again.
+    pub(super) fn drop_conversation(&mut self, log: &LogId, fault: &Fault) {
+        let Some(slot) = self.conversations.remove(log) else {
+            return;
+        };
+        let ConversationSlot::Ready(live) = slot else {
+            // Its reads go on, and who waits for them is served.
+            self.conversations.insert(*log, slot);
+            return;
+        };
+        if !live.open.is_empty() {
+            let from_seq = live.open.from_seq(live.conversation.head_seq() + 1);
+            self.recovering.insert(*log, from_seq);
+        }
+        let unconfirmed_ms = self.now_ms().saturating_sub(UNCONFIRMED_MS);
+        for (user_id, progress) in live.marks {
+            for (edge, id) in progress.waiters {
+                edge.refuse(id, fault);
+            }
+            let unsure = progress.pending || progress.stored_ms > unconfirmed_ms;
+            if let Some(row) = live.conversation.roster.member(&user_id)
+                && unsure
+            {
+                self.hold_mark(*log, user_id, row.delivered_seq);
+            }
+        }
+    }
+
+    /// Drops all of them.
+    pub(super) fn drop_conversations(&mut self, fault: &Fault) {
+        let logs: Vec<_> = self.conversations.keys().copied().collect();
+        for log in logs {
+            self.drop_conversation(&log, fault);
+        }
+        self.conversations.clear();
+    }
+
     pub(super) fn mark(
         &mut self,
         log: LogId,
@@ -114,3 +200,7 @@ impl MarkProgress {
         self.pending
     }
 }
+
+#[cfg(test)]
+#[path = "marks_tests.rs"]
+mod tests;

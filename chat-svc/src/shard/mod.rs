@@ -32,7 +32,7 @@ use crate::{
 };
 use batch::{Batch, Piece};
 use conversations::ConversationSlot;
-use heddle_kit::{Link, SharedClock, Tasks, link::Outbox};
+use heddle_kit::{FastMap, Link, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -43,7 +43,7 @@ use input::{EdgeInput, PeerInput, ShardInputs, StoreInput, Taken};
 use mailboxes::{MailboxSlot, SessionsOf};
 use reads::Reads;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -80,19 +80,20 @@ pub struct Shard {
     ownership: Option<(u64, u64)>,
     store: Option<StoreOutboxes>,
     notify: Option<Outbox<PushIntent>>,
-    conversations: HashMap<LogId, ConversationSlot>,
-    mailboxes: HashMap<Arc<str>, MailboxSlot>,
-    sessions: HashMap<Arc<str>, SessionsOf>,
+    conversations: FastMap<LogId, ConversationSlot>,
+    mailboxes: FastMap<Arc<str>, MailboxSlot>,
+    sessions: FastMap<Arc<str>, SessionsOf>,
     batch: Batch,
     in_flight: Option<Batch>,
     reads: Reads,
     next_id: u64,
     unsent: VecDeque<(u32, PeerInput)>,
-    outstanding: HashMap<u64, (LogId, u64)>,
+    outstanding: FastMap<u64, (LogId, u64)>,
     held: Vec<Piece>,
-    intents: HashMap<u64, (Arc<str>, [u8; 16])>,
+    held_marks: FastMap<(LogId, String), u64>,
+    intents: FastMap<u64, (Arc<str>, [u8; 16])>,
     cursors_dirty: HashSet<(Arc<str>, String)>,
-    recovering: HashMap<LogId, u64>,
+    recovering: FastMap<LogId, u64>,
     timers: Timers,
     read_only_until_ms: u64,
     turn_ms: u64,
@@ -109,19 +110,20 @@ impl Shard {
             ownership: None,
             store: None,
             notify: None,
-            conversations: HashMap::new(),
-            mailboxes: HashMap::new(),
-            sessions: HashMap::new(),
+            conversations: FastMap::default(),
+            mailboxes: FastMap::default(),
+            sessions: FastMap::default(),
             batch: Batch::default(),
             in_flight: None,
             reads,
             next_id: store_link::first_id(index),
             unsent: VecDeque::new(),
-            outstanding: HashMap::new(),
+            outstanding: FastMap::default(),
             held: Vec::new(),
-            intents: HashMap::new(),
+            held_marks: FastMap::default(),
+            intents: FastMap::default(),
             cursors_dirty: HashSet::new(),
-            recovering: HashMap::new(),
+            recovering: FastMap::default(),
             timers: Timers::default(),
             read_only_until_ms: 0,
             turn_ms,
@@ -209,7 +211,7 @@ impl Shard {
     fn on_command(&mut self, edge: &Arc<edges::Edge>, command: Command) {
         use heddle_proto::internal::command::Op;
         if self.ownership.is_none() {
-            return edge.refuse(command.id, &owner_changing());
+            return self.turn_away(edge, command, &owner_changing());
         }
         match &command.op {
             Some(Op::Append(_) | Op::Mark(_) | Op::Grant(_) | Op::Ephemeral(_)) => {
@@ -317,7 +319,7 @@ impl Shard {
         for purpose in self.reads.take_all() {
             self.refuse_waiting(purpose, &fault);
         }
-        self.conversations.clear();
+        self.drop_conversations(&fault);
         self.mailboxes.clear();
         self.outstanding.clear();
         self.recovering.clear();

@@ -27,6 +27,20 @@ pub struct OpenWork {
 }
 
 impl OpenWork {
+    /// Nothing is open; ids of ranges come after `id`, so that none means another conversation's
+    /// range that was dropped from memory in the middle of its work.
+    pub fn after(id: u64) -> Self {
+        Self {
+            next_id: id,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the range is not done.
+    pub fn has(&self, id: u64) -> bool {
+        self.ranges.iter().any(|range| range.id == id)
+    }
+
     /// Begins a range at `first_seq`; its id.
     pub fn begin(&mut self, first_seq: u64) -> u64 {
         self.next_id += 1;

@@ -87,6 +87,11 @@ impl Shard {
     }
 
     pub(super) fn recover_read(&mut self, mut recover: Recover, outcome: ReadOutcome) {
+        match self.conversations.get(&recover.log) {
+            Some(ConversationSlot::Ready(live)) if live.open.has(recover.range) => {}
+            // The conversation was dropped meanwhile, and recovers anew.
+            _ => return,
+        }
         let events: Vec<_> = outcome.events.iter().filter_map(fan_out_event).collect();
         let Some(last) = events.last() else {
             tracing::error!(log = %recover.log, seq = recover.next_seq, "nothing to recover from");
@@ -107,31 +112,38 @@ impl Shard {
         self.go_on(recover);
     }
 
-    /// Marks that were stored a moment ago may not have been told: they are told again. Then comes
-    /// what was committed meanwhile.
+    /// The log is fanned out again, and what was committed meanwhile comes now. Marks that were
+    /// stored a moment ago may not have been told: they are told again, last, since they are newer
+    /// than those that waited, and with a commit, since the newest may not be stored yet.
     fn tell_marks_again(&mut self, recover: Recover) {
-        let now_ms = self.now_ms();
-        let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&recover.log) else {
+        let (log, now_ms) = (recover.log, self.now_ms());
+        let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
             return;
         };
         let held = live.held.take().unwrap_or_default();
-        let conversation = &live.conversation;
+        live.open.close(recover.range);
+        for told in held {
+            self.fan_out(log, told, true);
+        }
+        let Some(conversation) = self.conversation_mut(&log) else {
+            return;
+        };
+        let next_seq = conversation.head_seq() + 1;
         let marks = conversation.roster.member_count() <= MARKS_MEMBERS_MAX;
         let members = conversation.roster.members().filter(|_| marks);
-        let mut states = Vec::new();
+        let (mut cells, mut states) = (Vec::new(), Vec::new());
         for (row, _) in members {
-            self.batch.cells(conversation.mark_cell(&row.user_id));
+            cells.extend(conversation.mark_cell(&row.user_id));
             states.extend(conversation.mark_states(&row.user_id, true, now_ms));
         }
-        let told = Told {
-            events: Vec::new(),
-            states,
-            range: recover.range,
-        };
-        self.fan_out(recover.log, told, true);
-        for told in held {
-            self.fan_out(recover.log, told, true);
+        if states.is_empty() {
+            return;
         }
+        self.batch.cells(cells);
+        if let Some(told) = self.told(&log, next_seq) {
+            told.states.extend(states);
+        }
+        self.note(&log, now_ms);
     }
 
     /// Reads what a mailbox misses of a conversation.

@@ -78,6 +78,7 @@ impl Shard {
             for piece in std::mem::take(&mut self.held) {
                 self.apply_or_hold(piece);
             }
+            self.take_held_marks();
             let absent = |log: &&LogId| !self.conversations.contains_key(log);
             let absent: Vec<_> = self.recovering.keys().filter(absent).copied().collect();
             for log in absent {

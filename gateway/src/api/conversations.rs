@@ -170,7 +170,9 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::CreateConversationRequest>,
     ) -> Answer<v1::CreateConversationResponse> {
-        let caller = self.caller(request.metadata(), "CreateConversation")?;
+        let caller = self
+            .caller(request.metadata(), "CreateConversation")
+            .await?;
         let conversation = Some(self.create(&caller, request.into_inner()).await?);
         Ok(Response::new(v1::CreateConversationResponse {
             conversation,
@@ -181,7 +183,7 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::GetConversationRequest>,
     ) -> Answer<v1::GetConversationResponse> {
-        let caller = self.caller(request.metadata(), "GetConversation")?;
+        let caller = self.caller(request.metadata(), "GetConversation").await?;
         Ok(Response::new(
             self.look(&caller, request.into_inner()).await?,
         ))
@@ -191,7 +193,7 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::ListConversationsRequest>,
     ) -> Answer<v1::ListConversationsResponse> {
-        let caller = self.caller(request.metadata(), "ListConversations")?;
+        let caller = self.caller(request.metadata(), "ListConversations").await?;
         Ok(Response::new(
             self.list(&caller, request.into_inner()).await?,
         ))
@@ -201,7 +203,9 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::UpdateConversationRequest>,
     ) -> Answer<v1::UpdateConversationResponse> {
-        let caller = self.caller(request.metadata(), "UpdateConversation")?;
+        let caller = self
+            .caller(request.metadata(), "UpdateConversation")
+            .await?;
         let seq = self.rename(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::UpdateConversationResponse { seq }))
     }
@@ -210,7 +214,7 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::AddMembersRequest>,
     ) -> Answer<v1::AddMembersResponse> {
-        let caller = self.caller(request.metadata(), "AddMembers")?;
+        let caller = self.caller(request.metadata(), "AddMembers").await?;
         let seq = self.add(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::AddMembersResponse { seq }))
     }
@@ -219,7 +223,7 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Answer<v1::RemoveMemberResponse> {
-        let caller = self.caller(request.metadata(), "RemoveMember")?;
+        let caller = self.caller(request.metadata(), "RemoveMember").await?;
         let seq = self.remove(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::RemoveMemberResponse { seq }))
     }
@@ -228,7 +232,7 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::LeaveConversationRequest>,
     ) -> Answer<v1::LeaveConversationResponse> {
-        let caller = self.caller(request.metadata(), "LeaveConversation")?;
+        let caller = self.caller(request.metadata(), "LeaveConversation").await?;
         let seq = self.leave(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::LeaveConversationResponse { seq }))
     }
@@ -237,7 +241,7 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::SetMemberRoleRequest>,
     ) -> Answer<v1::SetMemberRoleResponse> {
-        let caller = self.caller(request.metadata(), "SetMemberRole")?;
+        let caller = self.caller(request.metadata(), "SetMemberRole").await?;
         let seq = self.set_role(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::SetMemberRoleResponse { seq }))
     }
@@ -246,7 +250,7 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::ListMembersRequest>,
     ) -> Answer<v1::ListMembersResponse> {
-        let caller = self.caller(request.metadata(), "ListMembers")?;
+        let caller = self.caller(request.metadata(), "ListMembers").await?;
         Ok(Response::new(
             self.members(&caller, request.into_inner()).await?,
         ))
@@ -256,7 +260,9 @@ impl ConversationService for Api {
         &self,
         request: Request<v1::UpdateConversationSettingsRequest>,
     ) -> Answer<v1::UpdateConversationSettingsResponse> {
-        let caller = self.caller(request.metadata(), "UpdateConversationSettings")?;
+        let caller = self
+            .caller(request.metadata(), "UpdateConversationSettings")
+            .await?;
         self.settings(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::UpdateConversationSettingsResponse {}))
     }

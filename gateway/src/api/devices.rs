@@ -34,7 +34,7 @@ impl DeviceService for Api {
         &self,
         request: Request<v1::ListDevicesRequest>,
     ) -> Result<Response<v1::ListDevicesResponse>, Status> {
-        let caller = self.caller(request.metadata(), "ListDevices")?;
+        let caller = self.caller(request.metadata(), "ListDevices").await?;
         let query = PartitionQuery {
             table: Table::Devices.into(),
             partition: Bytes::copy_from_slice(caller.user_id().as_bytes()),
@@ -49,7 +49,7 @@ impl DeviceService for Api {
         &self,
         request: Request<v1::RevokeDeviceRequest>,
     ) -> Result<Response<v1::RevokeDeviceResponse>, Status> {
-        let caller = self.caller(request.metadata(), "RevokeDevice")?;
+        let caller = self.caller(request.metadata(), "RevokeDevice").await?;
         let v1::RevokeDeviceRequest { device_id, user_id } = request.into_inner();
         At::CALL.name("device_id", &device_id)?;
         let own = user_id.is_empty() || user_id == caller.user_id();

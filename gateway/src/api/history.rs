@@ -227,7 +227,7 @@ impl HistoryService for Api {
         &self,
         request: Request<ListHistoryRequest>,
     ) -> Result<Response<RawListHistoryResponse>, Status> {
-        let caller = self.caller(request.metadata(), "ListHistory")?;
+        let caller = self.caller(request.metadata(), "ListHistory").await?;
         Ok(Response::new(
             self.history(&caller, request.into_inner()).await?,
         ))

@@ -32,7 +32,7 @@ macro_rules! twin {
         $api:ident, $request:ident, $kind:ident, $response:ident,
         |$caller:ident, $body:ident| $ask:expr
     ) => {{
-        let $caller = $api.caller($request.metadata(), stringify!($kind))?;
+        let $caller = $api.caller($request.metadata(), stringify!($kind)).await?;
         let $body = $request.into_inner();
         let asked: Result<commands::Ask, Fault> = $ask;
         match $api.twin(&$caller, Kind::$kind, asked?).await? {
@@ -59,7 +59,7 @@ impl MessagingService for Api {
     }
 
     async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<Subscription> {
-        let caller = self.caller(request.metadata(), "Subscribe")?;
+        let caller = self.caller(request.metadata(), "Subscribe").await?;
         let request = request.into_inner();
         let session = Session::new(self.edge.sessions.next_id());
         let hello = Hello {
@@ -146,7 +146,7 @@ impl MessagingService for Api {
         &self,
         request: Request<v1::WatchPresenceRequest>,
     ) -> Answer<v1::WatchPresenceResponse> {
-        let caller = self.caller(request.metadata(), "WatchPresence")?;
+        let caller = self.caller(request.metadata(), "WatchPresence").await?;
         let request = request.into_inner();
         let session = self.session(&caller, &request.session_id)?;
         let watched = self
@@ -161,19 +161,19 @@ impl MessagingService for Api {
         &self,
         request: Request<v1::SetStatusRequest>,
     ) -> Answer<v1::SetStatusResponse> {
-        let caller = self.caller(request.metadata(), "SetStatus")?;
+        let caller = self.caller(request.metadata(), "SetStatus").await?;
         self.status(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::SetStatusResponse {}))
     }
 
     async fn ack(&self, request: Request<v1::AckRequest>) -> Answer<v1::AckResponse> {
-        let caller = self.caller(request.metadata(), "Ack")?;
+        let caller = self.caller(request.metadata(), "Ack").await?;
         self.acknowledge(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::AckResponse {}))
     }
 
     async fn ping(&self, request: Request<v1::PingRequest>) -> Answer<v1::PingResponse> {
-        let caller = self.caller(request.metadata(), "Ping")?;
+        let caller = self.caller(request.metadata(), "Ping").await?;
         let session = self.session(&caller, &request.into_inner().session_id)?;
         Ok(Response::new(session.pong(self.edge.clock.now_ms())))
     }
@@ -182,7 +182,7 @@ impl MessagingService for Api {
         &self,
         request: Request<v1::SetForegroundRequest>,
     ) -> Answer<v1::SetForegroundResponse> {
-        let caller = self.caller(request.metadata(), "SetForeground")?;
+        let caller = self.caller(request.metadata(), "SetForeground").await?;
         match self.foreground(&caller, request.into_inner()).await? {
             Outcome::Foreground(answer) => Ok(Response::new(answer)),
             _ => Err(answers::unexpected().into()),
@@ -193,7 +193,7 @@ impl MessagingService for Api {
         &self,
         request: Request<v1::AuthenticateRequest>,
     ) -> Answer<v1::AuthenticateResponse> {
-        let caller: Caller = self.caller(request.metadata(), "Authenticate")?;
+        let caller: Caller = self.caller(request.metadata(), "Authenticate").await?;
         let request = request.into_inner();
         let session = self.session(&caller, &request.session_id)?;
         let taken = session.authenticate(&self.edge, At::CALL, &request.token)?;
@@ -204,7 +204,7 @@ impl MessagingService for Api {
         &self,
         request: Request<v1::ListEventsRequest>,
     ) -> Answer<RawListEventsResponse> {
-        let caller = self.caller(request.metadata(), "ListEvents")?;
+        let caller = self.caller(request.metadata(), "ListEvents").await?;
         let events = self.events(&caller, request.into_inner()).await?;
         Ok(Response::new(events))
     }

@@ -65,13 +65,14 @@ impl Api {
         Self { edge }
     }
 
-    /// Who calls, counted against the limits.
-    fn caller(&self, metadata: &MetadataMap, method: &str) -> Result<Caller, Fault> {
-        let identity = self.edge.auth.metadata(metadata, method)?;
-        let device_id = auth::device_id(metadata)?;
-        self.edge
-            .rates
-            .check(self.edge.rates.key(&identity.user_id, &device_id))?;
+    /// Who calls, counted against the limits; a device that the call names must not be revoked.
+    async fn caller(&self, metadata: &MetadataMap, method: &str) -> Result<Caller, Fault> {
+        let edge = &self.edge;
+        let identity = edge.auth.metadata(metadata, method)?;
+        let device_id = identity.device_named(auth::device_id(metadata)?)?;
+        edge.rates
+            .check(edge.rates.key(&identity.user_id, &device_id))?;
+        edge.standing.check(edge, &identity, &device_id).await?;
         Ok(Caller {
             identity,
             device_id,

@@ -13,7 +13,7 @@ impl PresenceService for Api {
         &self,
         request: Request<GetPresenceRequest>,
     ) -> Result<Response<GetPresenceResponse>, Status> {
-        let caller = self.caller(request.metadata(), "GetPresence")?;
+        let caller = self.caller(request.metadata(), "GetPresence").await?;
         let targets = request.into_inner().user_ids;
         At::CALL.names("user_ids", &targets, WATCHED_MAX)?;
         let presences = self

@@ -60,9 +60,14 @@ impl Api {
             return session.take_ack(&self.edge, At::CALL, request.position);
         }
         At::CALL.name("device_id", &request.device_id)?;
+        let device_id = caller.identity.device_named(request.device_id)?;
+        let standing = &self.edge.standing;
+        standing
+            .check(&self.edge, &caller.identity, &device_id)
+            .await?;
         let device = Caller {
             identity: caller.identity.clone(),
-            device_id: request.device_id,
+            device_id,
         };
         let ack = Op::Ack(AckCommand {
             position: request.position,

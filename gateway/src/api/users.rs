@@ -55,7 +55,7 @@ impl UserService for Api {
         &self,
         request: Request<v1::GetSelfRequest>,
     ) -> Result<Response<v1::GetSelfResponse>, Status> {
-        let caller = self.caller(request.metadata(), "GetSelf")?;
+        let caller = self.caller(request.metadata(), "GetSelf").await?;
         let create = UserCommand {
             create: true,
             ..Default::default()
@@ -68,7 +68,7 @@ impl UserService for Api {
         &self,
         request: Request<v1::UpdateSelfRequest>,
     ) -> Result<Response<v1::UpdateSelfResponse>, Status> {
-        let caller = self.caller(request.metadata(), "UpdateSelf")?;
+        let caller = self.caller(request.metadata(), "UpdateSelf").await?;
         let v1::UpdateSelfRequest { name, avatar_url } = request.into_inner();
         check(At::CALL, &name, &avatar_url)?;
         let (name, avatar_url) = (Some(name), Some(avatar_url));
@@ -86,7 +86,7 @@ impl UserService for Api {
         &self,
         request: Request<v1::BatchGetUsersRequest>,
     ) -> Result<Response<v1::BatchGetUsersResponse>, Status> {
-        let caller = self.caller(request.metadata(), "BatchGetUsers")?;
+        let caller = self.caller(request.metadata(), "BatchGetUsers").await?;
         let user_ids = request.into_inner().user_ids;
         At::CALL.names("user_ids", &user_ids, BATCH_MAX)?;
         let (api, caller) = (self, &caller);
@@ -108,7 +108,7 @@ impl UserService for Api {
         &self,
         request: Request<v1::UpsertUserRequest>,
     ) -> Result<Response<v1::UpsertUserResponse>, Status> {
-        let caller = self.caller(request.metadata(), "UpsertUser")?;
+        let caller = self.caller(request.metadata(), "UpsertUser").await?;
         if !caller.identity.admin {
             let text = "needs a token with heddle.admin";
             return Err(Fault::new(ErrorReason::RoleRequired, text).into());

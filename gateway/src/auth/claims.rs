@@ -36,6 +36,7 @@ struct Grants {
     #[serde(default)]
     service: bool,
     act: Option<String>,
+    device: Option<String>,
 }
 
 /// What this deployment asks of a token.
@@ -70,6 +71,9 @@ pub enum Refusal {
     /// Acts for somebody without being a service.
     #[error("the token names heddle.act but is no service token")]
     Act,
+    /// For no device that there can be.
+    #[error("the token's heddle.device must have 1 to 128 bytes")]
+    Device,
 }
 
 impl Claims {
@@ -103,8 +107,12 @@ impl Claims {
         if !named(&user_id) || !actor.as_deref().is_none_or(named) {
             return Err(Refusal::Subject);
         }
+        if !self.heddle.device.as_deref().is_none_or(named) {
+            return Err(Refusal::Device);
+        }
         Ok(Identity {
             user_id,
+            device_id: self.heddle.device,
             actor,
             admin: self.heddle.admin,
             service: self.heddle.service,
@@ -164,6 +172,7 @@ mod tests {
             (json!({"sub": ""}), Refusal::Subject),
             (json!({"sub": "x".repeat(129)}), Refusal::Subject),
             (json!({"heddle": {"act": "bob"}}), Refusal::Act),
+            (json!({"heddle": {"device": ""}}), Refusal::Device),
         ];
         for (change, refusal) in cases {
             assert_eq!(take(change.clone()), Err(refusal), "{change}");
@@ -181,6 +190,17 @@ mod tests {
         for change in within {
             assert!(take(change.clone()).is_ok(), "{change}");
         }
+    }
+
+    #[test]
+    fn a_token_for_one_device_speaks_for_no_other() {
+        let identity = take(json!({"heddle": {"device": "phone"}})).unwrap();
+        for named in ["phone", ""] {
+            assert_eq!(identity.device_named(named.into()).unwrap(), "phone");
+        }
+        assert!(identity.device_named("laptop".into()).is_err());
+        let any = take(json!({})).unwrap();
+        assert_eq!(any.device_named("laptop".into()).unwrap(), "laptop");
     }
 
     #[test]

@@ -50,6 +50,8 @@ const DEVICE_ID: &str = "heddle-device-id";
 pub struct Identity {
     /// The user in whose name the call is made.
     pub user_id: String,
+    /// The one device that the token is for, if it names one.
+    pub device_id: Option<String>,
     /// The service that makes it, if it acts for the user.
     pub actor: Option<String>,
     /// May do what admins of the deployment may.
@@ -60,6 +62,17 @@ pub struct Identity {
     pub issued_time_ms: u64,
     /// When it ends, in milliseconds since the Unix epoch.
     pub expire_time_ms: u64,
+}
+
+impl Identity {
+    /// The device that a caller speaks for: the one that it names, or the one of its token.
+    pub fn device_named(&self, named: String) -> Result<String, Fault> {
+        match &self.device_id {
+            None => Ok(named),
+            Some(own) if named.is_empty() || named == *own => Ok(own.clone()),
+            Some(_) => Err(invalid("the token is for another device (heddle.device)")),
+        }
+    }
 }
 
 /// Checks tokens.

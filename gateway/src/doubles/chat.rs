@@ -182,6 +182,7 @@ impl State {
                 let conversation_ids = vec![Bytes::from_static(&[9; 16])];
                 Outcome::Shares(SharesResult { conversation_ids })
             }
+            Op::Standing(_) => Outcome::Standing(Default::default()),
             _ => Outcome::Done(Default::default()),
         })
     }

@@ -73,34 +73,38 @@ async fn a_kind_unknown_is_refused_and_the_session_goes_on() {
     assert!(matches!(device.result().await, (2, Ok(Outcome::Ping(_)))));
 }
 
-#[tokio::test]
-async fn bad_frames_name_their_field_and_reach_nobody() {
-    let world = World::new().await;
-    let (mut device, session) = Device::open(&world, "ann").await;
-    let id = world.message_id();
-    let conversation = Bytes::from_static(&[9; 16]);
-    let frames = [
+/// Sends that are refused, and the field that is named.
+fn bad_sends(world: &World) -> Vec<(Up, &'static str)> {
+    vec![
         (
             Up::Send(v1::SendMessageRequest {
                 message: None,
-                ..text(&world, "x")
+                ..text(world, "x")
             }),
             "send.message",
         ),
         (
             Up::Send(v1::SendMessageRequest {
                 conversation_id: Bytes::new(),
-                ..text(&world, "x")
+                ..text(world, "x")
             }),
             "send.conversation_id",
         ),
         (
             Up::Send(v1::SendMessageRequest {
                 predecessor_id: Bytes::from_static(b"x"),
-                ..text(&world, "x")
+                ..text(world, "x")
             }),
             "send.predecessor_id",
         ),
+    ]
+}
+
+/// Other frames that are refused, and the field that is named.
+fn bad_frames(world: &World) -> Vec<(Up, &'static str)> {
+    let id = world.message_id();
+    let conversation = Bytes::from_static(&[9; 16]);
+    vec![
         (Up::Mark(v1::MarkRequest::default()), "mark.conversation_id"),
         (
             Up::React(v1::ReactRequest {
@@ -157,7 +161,14 @@ async fn bad_frames_name_their_field_and_reach_nobody() {
             }),
             "erase.target_seq",
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn bad_frames_name_their_field_and_reach_nobody() {
+    let world = World::new().await;
+    let (mut device, session) = Device::open(&world, "ann").await;
+    let frames = bad_sends(&world).into_iter().chain(bad_frames(&world));
     let before = world.chat.seen().len();
     for (number, (frame, field)) in (1..).zip(frames) {
         device.send(number, frame).await;

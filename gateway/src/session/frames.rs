@@ -191,6 +191,7 @@ impl Session {
         if identity.user_id != self.who().user_id {
             return Err(at.fault("token", "is of another user; open a session of its own"));
         }
+        identity.device_named(self.who().device_id.clone())?;
         let now_ms = edge.clock.now_ms();
         let expire_time_ms = identity.expire_time_ms;
         self.lock()

@@ -30,7 +30,7 @@ use heddle_proto::{
     time,
     v1::{self, Cursor, GoAwayReason, result::Outcome},
 };
-use receipts::Told;
+use receipts::{Told, When};
 use state::{Class, Phase, State};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
@@ -256,7 +256,7 @@ impl Session {
     }
 
     /// Tells owners what the device has acknowledged.
-    pub fn tell_receipts(&self, edge: &Edge) {
+    pub fn tell_receipts(self: &Arc<Self>, edge: &Edge) {
         let (told, foreground) = {
             let mut state = self.lock();
             (state.receipts.due(), state.foreground)
@@ -264,23 +264,30 @@ impl Session {
         self.tell(edge, told, foreground);
     }
 
-    fn tell(&self, edge: &Edge, told: Told, foreground: bool) {
-        if let Some(position) = told.position {
-            // A later acknowledgement covers a lost one.
-            let ack = Op::Ack(AckCommand {
-                position,
-                foreground,
-            });
-            let _covered = self.hint(edge, self.who().mailbox, ack);
-        }
+    /// Conversations first: a mailbox that is told of a position takes it that they know.
+    fn tell(self: &Arc<Self>, edge: &Edge, told: Told, foreground: bool) {
+        let mut untold = Told::default();
         for markable in told.delivered {
             let mark = MarkCommand {
                 delivered_seq: markable.seq,
                 read_seq: 0,
             };
             if !self.hint(edge, markable.conversation, Op::Mark(mark)) {
-                self.lock().receipts.put_back(markable);
+                untold.delivered.push(markable);
             }
+        }
+        if let Some(position) = told.position {
+            let ack = Op::Ack(AckCommand {
+                position,
+                foreground,
+            });
+            let waits = !untold.delivered.is_empty();
+            if waits || !self.hint(edge, self.who().mailbox, ack) {
+                untold.position = Some(position);
+            }
+        }
+        if untold != Told::default() && self.lock().put_back(untold) {
+            edge.timers.receipts(self.clone());
         }
     }
 
@@ -326,6 +333,12 @@ impl Who {
 }
 
 impl State {
+    /// Owners could not be told; whether somebody must be asked to come again.
+    fn put_back(&mut self, untold: Told) -> bool {
+        // The next session's resume token says as much.
+        !self.is_ended() && self.receipts.put_back(untold) == When::Schedule
+    }
+
     /// Opens the session at a place in its mailbox.
     fn open_at(&mut self, window: window::Window) {
         self.window = Some(window);

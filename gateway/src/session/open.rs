@@ -72,12 +72,13 @@ impl Session {
             let text = "the server is shutting down; connect again";
             return Err(Fault::new(ErrorReason::Draining, text));
         }
+        let device_id = identity.device_named(hello.device_id)?;
         let user_id = identity.user_id.clone();
         let who = Who {
             mailbox: LogId::mailbox(&user_id),
-            rate: edge.rates.key(&user_id, &hello.device_id),
+            rate: edge.rates.key(&user_id, &device_id),
             user_id,
-            device_id: hello.device_id,
+            device_id,
             app_version: hello.app_version,
             trusted: identity.service || identity.admin,
             mute: hello.mute,

@@ -22,7 +22,7 @@ pub struct Receipts {
 }
 
 /// What to tell, and to whom.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// To the mailbox: the position acknowledged.
     pub position: Option<u64>,
@@ -80,9 +80,16 @@ impl Receipts {
         }
     }
 
-    /// An owner could not be told of this one; it waits again.
-    pub fn put_back(&mut self, markable: Markable) {
-        self.deliver(markable);
+    /// Owners could not be told of these: they wait again, and somebody must come for them.
+    pub fn put_back(&mut self, untold: Told) -> When {
+        for markable in untold.delivered {
+            self.deliver(markable);
+        }
+        self.position = self.position.max(untold.position);
+        match std::mem::replace(&mut self.scheduled, true) {
+            true => When::Scheduled,
+            false => When::Schedule,
+        }
     }
 
     /// Whether nothing waits.
@@ -126,6 +133,22 @@ mod tests {
             }
         );
         assert!(receipts.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_told_waits_and_is_fetched() {
+        let mut receipts = Receipts::default();
+        receipts.deliver(of("a", 3));
+        receipts.acknowledge(9, 1);
+        let untold = receipts.due();
+        receipts.deliver(of("a", 4));
+        assert_eq!(receipts.put_back(untold), When::Schedule);
+        assert_eq!(receipts.acknowledge(10, 1), When::Scheduled);
+        let told = receipts.due();
+        assert_eq!(
+            (told.position, told.delivered),
+            (Some(10), vec![of("a", 4)])
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Invariant: a session is in the registry from before its attach is sent until it has ended.
 
 use super::Session;
+use foldhash::fast::RandomState;
 use heddle_proto::ids::LogId;
 use std::sync::{
     Arc,
@@ -13,7 +14,7 @@ use std::sync::{
 
 /// Open sessions.
 pub struct Registry {
-    sessions: papaya::HashMap<u64, Arc<Session>>,
+    sessions: papaya::HashMap<u64, Arc<Session>, RandomState>,
     /// Part of each session's public name: tells gateways and their incarnations apart.
     gateway: u64,
     next_id: AtomicU64,
@@ -23,7 +24,7 @@ impl Registry {
     /// No sessions, on a gateway with this incarnation.
     pub fn new(gateway: u64) -> Self {
         Self {
-            sessions: papaya::HashMap::new(),
+            sessions: papaya::HashMap::with_hasher(RandomState::default()),
             gateway,
             next_id: AtomicU64::new(1),
         }

@@ -1,7 +1,7 @@
 //! `heddle history`: what was said in a conversation.
 
 use super::show;
-use crate::connect::{ConnectArgs, ConversationArgs};
+use crate::connect::{ConnectArgs, Connected, ConversationArgs};
 use crate::failure::Outcome;
 use clap::Args;
 use heddle_sdk::Page;
@@ -40,8 +40,10 @@ pub struct HistoryArgs {
 
 /// Prints a page.
 pub async fn run(args: HistoryArgs) -> Outcome {
-    let client = args.connect.client()?;
-    let conversation = args.conversation.find(&client).await?;
+    let Connected {
+        client, user_id, ..
+    } = args.connect.connect().await?;
+    let conversation = args.conversation.known(&user_id)?;
     let page = match (args.before, args.after, args.around, args.from_time) {
         (Some(seq), ..) => Page::Before(seq),
         (_, Some(seq), ..) => Page::After(seq),

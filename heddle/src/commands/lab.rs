@@ -18,10 +18,11 @@ pub enum LabCommand {
   heddle replay 2007-06-04.txt --devices 3 --kill-every 250 --json
   heddle replay 2007-06-04.txt --target http://127.0.0.1:7447 --key ./data/signing-key.pem")]
     Replay(ReplayOptions),
-    /// Measure a server: direct, paced, group, idle or resume
+    /// Measure a server: direct, paced, group, idle, resume or stalled
     #[command(after_help = "Examples:
   heddle bench direct
   heddle bench paced --json
+  heddle bench stalled --rounds 1 --seconds 20
   heddle bench idle --target http://127.0.0.1:7447 --pid 4711 --sessions 1000 --seconds 60")]
     Bench(BenchOptions),
     Check(check::CheckArgs),

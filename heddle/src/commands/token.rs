@@ -11,6 +11,7 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   heddle token --as alice
+  heddle token --as alice --device phone
   heddle token --as backend --service --ttl 30d
   TOKEN=$(heddle token --as alice) && grpcurl -plaintext -H \"authorization: Bearer $TOKEN\" \\
     localhost:7447 heddle.v1.UserService/GetSelf")]
@@ -27,6 +28,9 @@ pub struct TokenArgs {
     /// A service of the product's own: may act for users
     #[arg(long)]
     service: bool,
+    /// Good for this device only: when the device is revoked, so is the token
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// The server's data directory [default: heddle in your data home]
     #[arg(long, value_name = "DIR", env = "HEDDLE_DATA")]
     data: Option<PathBuf>,
@@ -44,6 +48,7 @@ pub fn run(args: &TokenArgs) -> Outcome {
     let grants = Grants {
         admin: args.admin,
         service: args.service,
+        device: args.device.clone(),
     };
     let token = Minter::open(&data)?.mint(&args.user, args.ttl, grants)?;
     if args.json {

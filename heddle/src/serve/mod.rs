@@ -14,7 +14,7 @@ use heddle_kit::run::{Context, StartError, block_on};
 use heddle_kit::telemetry::TelemetryOptions;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use welcome::Welcome;
 
@@ -69,14 +69,7 @@ pub fn run(args: ServeArgs) -> Outcome<ExitCode> {
     }
     without_huge_pages();
     let config = configured(&args)?;
-    let data = config.history.data_dir.clone();
-    std::fs::create_dir_all(&data).map_err(|error| {
-        Failure::new(format!(
-            "cannot make the data directory {}: {error}",
-            data.display()
-        ))
-        .hint("name another with --data")
-    })?;
+    make_data_dir(&config.history.data_dir)?;
     let process = config.process.clone();
     let start = move |context| start(context, args.json);
     Ok(block_on("serve", &process, config, start))
@@ -137,11 +130,18 @@ fn configured(args: &ServeArgs) -> Outcome<ServeConfig> {
         config.process.telemetry.log = LOG.to_owned();
     }
     if config.gateway.auth.key_file.is_none() {
-        std::fs::create_dir_all(&data)?;
+        make_data_dir(&data)?;
         keys::ensure(&data)?;
         config.gateway.auth.key_file = Some(keys::public_path(&data));
     }
     Ok(config)
+}
+
+fn make_data_dir(data: &Path) -> Outcome {
+    std::fs::create_dir_all(data).map_err(|error| {
+        let text = format!("cannot make the data directory {}: {error}", data.display());
+        Failure::new(text).hint("name another with --data")
+    })
 }
 
 /// The allocator decides on huge pages before main begins, from its environment: so begin again
@@ -205,6 +205,16 @@ mod tests {
         assert_eq!(config.listen.port(), 0);
         let key = config.gateway.auth.key_file.unwrap();
         assert!(key.starts_with(data.path()) && key.exists());
+    }
+
+    #[test]
+    fn a_data_directory_that_cannot_be_made_is_named() {
+        let args = ServeArgs {
+            data: Some("/dev/null/heddle".into()),
+            ..ServeArgs::default()
+        };
+        let failure = configured(&args).err().unwrap().to_string();
+        assert!(failure.contains("/dev/null/heddle"), "{failure}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Welcome<'_> {
     }
 
     fn next_steps(&self, token: &str) -> String {
-        let options = self.options();
+        let (options, data) = (self.options(), self.data_option());
         let plaintext = if self.secure {
             "-insecure"
         } else {
@@ -48,8 +48,8 @@ impl Welcome<'_> {
             "Chat, in two other terminals:\n  \
              {heddle} chat --as alice --with bob{options}\n  \
              {heddle} chat --as bob --with alice{options}\n\n\
-             Call the API as alice (this token is good for a day; `{heddle} token --as alice` \
-             makes more):\n  \
+             Call the API as alice (this token is good for a day; \
+             `{heddle} token --as alice{data}` makes more):\n  \
              grpcurl {plaintext} -H \"authorization: Bearer {token}\" \\\n    \
              -d '{{\"kind\": \"CONVERSATION_KIND_DIRECT\", \"user_ids\": [\"bob\"], \
              \"client_message_id\": \"'$({heddle} id --base64)'\"}}' \\\n    \
@@ -59,11 +59,7 @@ impl Welcome<'_> {
 
     /// What commands on this machine need to be told.
     fn options(&self) -> String {
-        let mut options = String::new();
-        let defaults = crate::paths::default_data_dir();
-        if self.data != defaults {
-            options.push_str(&format!(" --data {}", self.data.display()));
-        }
+        let mut options = self.data_option();
         let address = self.reachable();
         if self.secure {
             options.push_str(&format!(" --target https://{address} --ca CA.pem"));
@@ -71,6 +67,13 @@ impl Welcome<'_> {
             options.push_str(&format!(" --target http://{address}"));
         }
         options
+    }
+
+    fn data_option(&self) -> String {
+        match self.data == crate::paths::default_data_dir() {
+            true => String::new(),
+            false => format!(" --data {}", self.data.display()),
+        }
     }
 
     fn reachable(&self) -> SocketAddr {
@@ -118,5 +121,7 @@ mod tests {
         let text = welcome.text();
         assert!(text.contains("--target http://127.0.0.1:9000"), "{text}");
         assert!(text.contains("Bearer ey"), "{text}");
+        let token = format!("token --as alice --data {}`", data.path().display());
+        assert!(text.contains(&token), "{text}");
     }
 }

@@ -40,46 +40,20 @@ pub async fn ranges_bring_whole_rows_within_bounds(store: Store) {
     assert_eq!(firsts(within(12, 99)).await, (vec![10], false));
     assert_eq!(firsts(within(13, 99)).await, (vec![], false));
     assert_eq!(firsts(within(8, 5)).await, (vec![], false));
-    assert_eq!(
-        firsts(RowsRead {
-            events_max: 2,
-            ..within(2, 9)
-        })
-        .await,
-        (vec![1], true)
-    );
-    assert_eq!(
-        firsts(RowsRead {
-            events_max: 3,
-            ..within(2, 9)
-        })
-        .await,
-        (vec![1, 4], true)
-    );
-    assert_eq!(
-        firsts(down(RowsRead {
-            events_max: 1,
-            ..within(2, 8)
-        }))
-        .await,
-        (vec![7], true)
-    );
-    assert_eq!(
-        firsts(RowsRead {
-            bytes_max: 1,
-            ..within(1, 99)
-        })
-        .await,
-        (vec![1], true)
-    );
-    assert_eq!(
-        firsts(RowsRead {
-            log_id: log(9),
-            ..within(1, 99)
-        })
-        .await,
-        (vec![], false)
-    );
+    let events = |events_max, read| RowsRead { events_max, ..read };
+    assert_eq!(firsts(events(2, within(2, 9))).await, (vec![1], true));
+    assert_eq!(firsts(events(3, within(2, 9))).await, (vec![1, 4], true));
+    assert_eq!(firsts(events(1, down(within(2, 8)))).await, (vec![7], true));
+    let one_byte = RowsRead {
+        bytes_max: 1,
+        ..within(1, 99)
+    };
+    assert_eq!(firsts(one_byte).await, (vec![1], true));
+    let other_log = RowsRead {
+        log_id: log(9),
+        ..within(1, 99)
+    };
+    assert_eq!(firsts(other_log).await, (vec![], false));
 }
 
 pub async fn tails_bring_the_newest_rows(store: Store) {

@@ -8,8 +8,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use heddle_proto::ids::LogId;
 
@@ -29,6 +31,9 @@ const SHARD_EPOCH: u8 = b's';
 
 /// Threads of the engine that write tables and compact them.
 const WORKERS: usize = 1;
+/// Fresh tables that are left as they are before they are merged into the older ones: each merge
+/// writes the older ones again.
+const L0_TABLES: u8 = 8;
 /// Files that the engine keeps open.
 const OPEN_FILES_MAX: usize = 256;
 
@@ -66,9 +71,14 @@ impl Engine {
             .worker_threads(WORKERS)
             .open()?;
         let memtable = config.memtable_bytes_max.max(1 << 20);
-        let options = move || KeyspaceCreateOptions::default().max_memtable_size(memtable);
-        let logs = db.keyspace("logs", options)?;
-        let cells = db.keyspace("cells", options)?;
+        let compaction = Arc::new(Leveled::default().with_l0_threshold(L0_TABLES));
+        let options = move || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(memtable)
+                .compaction_strategy(compaction.clone())
+        };
+        let logs = db.keyspace("logs", &options)?;
+        let cells = db.keyspace("cells", &options)?;
         Ok(Self { logs, cells, db })
     }
 

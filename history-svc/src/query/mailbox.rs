@@ -7,6 +7,7 @@
 //! Invariant: positions are answered without a gap; a pointer whose event is missing is DATA_LOSS.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use heddle_proto::ids::LogId;
@@ -51,8 +52,8 @@ enum State {
 /// Some entries whose events are being read.
 struct Chunk {
     len: usize,
-    /// Of which conversation each answer to a read of rows is.
-    rows_of: Vec<LogId>,
+    /// Of which conversation each answer to a read of rows is, and the seqs wanted of it.
+    rows_of: Vec<(LogId, RangeInclusive<u64>)>,
     events: HashMap<(LogId, u64), (Outline, Bytes)>,
     overlay_reads: Vec<(LogId, OverlayReads)>,
     overlays: HashMap<LogId, Overlays>,
@@ -133,7 +134,7 @@ impl Mailbox {
         let mut reads = Vec::new();
         for (log_id, seqs) in &wanted {
             for (from_seq, to_seq) in limits::spans(seqs) {
-                chunk.rows_of.push(*log_id);
+                chunk.rows_of.push((*log_id, from_seq..=to_seq));
                 reads.push(StoreRead::Rows(whole(*log_id, from_seq, to_seq)));
             }
             chunk
@@ -160,11 +161,11 @@ impl Mailbox {
         results: Vec<StoreAnswer>,
     ) -> Result<Step, ReadError> {
         let mut results = results.into_iter();
-        for log_id in std::mem::take(&mut chunk.rows_of) {
+        for (log_id, wanted) in std::mem::take(&mut chunk.rows_of) {
             let Some(StoreAnswer::Rows { rows, .. }) = results.next() else {
                 continue;
             };
-            chunk.take_rows(log_id, &rows)?;
+            chunk.take_rows(log_id, wanted, &rows)?;
         }
         chunk.take_overlays(results)?;
         let mut targets: BTreeMap<LogId, BTreeSet<u64>> = BTreeMap::new();
@@ -262,9 +263,16 @@ impl Chunk {
         }
     }
 
-    fn take_rows(&mut self, log_id: LogId, rows: &[Row]) -> Result<(), ReadError> {
+    /// Rows are whole batches: what lies in one beside the wanted seqs is not looked at.
+    fn take_rows(
+        &mut self,
+        log_id: LogId,
+        wanted: RangeInclusive<u64>,
+        rows: &[Row],
+    ) -> Result<(), ReadError> {
         for row in rows {
-            for (seq, bytes) in (row.first_seq..).zip(&row.events) {
+            let events = (row.first_seq..).zip(&row.events);
+            for (seq, bytes) in events.filter(|(seq, _)| wanted.contains(seq)) {
                 let outline = event::outline(bytes).map_err(malformed)?;
                 self.events.insert((log_id, seq), (outline, bytes.clone()));
             }

@@ -14,7 +14,10 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{BenchError, Load, drive, drive_heddle, idle, page, plan, raise_files, resume};
+use super::{
+    BenchError, GROUP_MEMBERS, Load, crowd, drive, drive_heddle, idle, page, plan, raise_files,
+    resume, stalled,
+};
 use crate::load::{LoadReport, Plan};
 use crate::measure::{DiskProbe, probe_fdatasync};
 use crate::process::{Ready, Server, ServerSpec, free_port};
@@ -64,6 +67,12 @@ pub struct Size {
     pub idle_s: u64,
     /// Events that a device misses.
     pub events: u32,
+    /// Groups that stop reading.
+    pub groups: u32,
+    /// For how long, in seconds.
+    pub stalled_s: u64,
+    /// Times that this is measured.
+    pub stalled_rounds: u32,
 }
 
 /// Everything that was measured.
@@ -75,6 +84,8 @@ pub struct Figures {
     pub idle: Option<idle::IdleReport>,
     /// Heddle's resumes, one per round.
     pub resumes: Vec<resume::ResumeReport>,
+    /// What readers that stall cost others.
+    pub stalled: Option<stalled::StalledReport>,
     /// The disk at the beginning.
     pub disk: Option<DiskProbe>,
     /// What went wrong: load and cause.
@@ -91,12 +102,18 @@ pub async fn run(options: &CompareOptions) -> Result<bool, BenchError> {
             sessions: 500,
             idle_s: 5,
             events: 10_000,
+            groups: 2,
+            stalled_s: 3,
+            stalled_rounds: 1,
         },
         false => Size {
             load_s: 10,
             sessions: 10_000,
             idle_s: 180,
             events: 10_000,
+            groups: 10,
+            stalled_s: 60,
+            stalled_rounds: 5,
         },
     };
     raise_files(u64::from(size.sessions))?;
@@ -118,6 +135,20 @@ pub async fn run(options: &CompareOptions) -> Result<bool, BenchError> {
     match measure_idle(size, options).await {
         Ok(report) => figures.idle = Some(report),
         Err(error) => figures.failures.push(format!("idle: {error}")),
+    }
+    say(
+        options,
+        format_args!(
+            "stalled: {} groups, {} times {s} s read and {s} s not",
+            size.groups,
+            size.stalled_rounds,
+            s = size.stalled_s
+        ),
+    );
+    match measure_stalled(size, options).await {
+        Ok(report) if report.is_complete() => figures.stalled = Some(report),
+        Ok(report) => figures.failures.push(format!("stalled: {report:?}")),
+        Err(error) => figures.failures.push(format!("stalled: {error}")),
     }
     let result = page::result(&figures);
     if let Some(path) = &options.page {
@@ -207,6 +238,23 @@ async fn measure_idle(
     let transport = HeddleTransport::alone(server.target())?;
     let hold = Duration::from_secs(size.idle_s);
     idle::run(&transport, size.sessions, hold, server.pid()).await
+}
+
+async fn measure_stalled(
+    size: Size,
+    options: &CompareOptions,
+) -> Result<stalled::StalledReport, BenchError> {
+    let server = start_heddle(options).await?;
+    let mut pairs = plan(Load::Paced, None, 0, None);
+    pairs.duration = Duration::from_secs(size.stalled_s);
+    let (groups, members) = (size.groups, GROUP_MEMBERS);
+    let plan = stalled::StalledPlan {
+        crowd: crowd::Size { groups, members },
+        pairs,
+        rounds: size.stalled_rounds,
+        pid: server.pid(),
+    };
+    stalled::run(server.target(), &plan).await
 }
 
 async fn start_heddle(options: &CompareOptions) -> Result<HeddleServer, BenchError> {

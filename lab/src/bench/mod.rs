@@ -1,15 +1,18 @@
-//! The benches: `heddle bench direct | paced | group | idle | resume`, each against one server.
+//! The benches: `heddle bench direct | paced | group | idle | resume | stalled`, each against one
+//! server.
 //!
 //! A process of its own over TCP; recipients acknowledge and mark as read. [`compare`] runs them
-//! against Heddle and the bare relays in turns. [`drive`] is one load over any transport, [`idle`]
-//! and [`resume`] the two that are no loads.
+//! against Heddle and the bare relays in turns. [`drive`] is one load over any transport, [`idle`],
+//! [`resume`] and [`stalled`] are more than one load or none.
 //!
 //! Invariant: a figure comes with what was raised for it and with what did not arrive.
 
 pub mod compare;
+pub mod crowd;
 pub mod idle;
 mod page;
 pub mod resume;
+pub mod stalled;
 
 use std::time::Duration;
 
@@ -23,6 +26,8 @@ use crate::target::{HeddleServer, ServerOptions, Target, TargetError, TargetOpti
 
 /// Files that a process needs beside its sessions.
 const OTHER_FILES: u64 = 200;
+/// Members of a group, who speaks among them.
+const GROUP_MEMBERS: u32 = 100;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -38,6 +43,8 @@ pub enum Load {
     Idle,
     /// A device that comes back after many events
     Resume,
+    /// Pairs beside groups that have all stopped reading, against the same groups being read
+    Stalled,
 }
 
 /// How to measure.
@@ -52,16 +59,16 @@ pub struct BenchOptions {
     /// The server's process, to charge its CPU and memory to
     #[arg(long)]
     pub pid: Option<u32>,
-    /// People: of direct and paced in pairs, of group the members
+    /// People: of direct, paced and stalled in pairs, of group the members
     #[arg(long)]
     pub users: Option<u32>,
     /// direct: sends that each keeps unanswered
     #[arg(long, default_value_t = 16)]
     pub in_flight: u32,
-    /// paced, group: messages a second in all [default: 2000, 100]
+    /// paced, group, stalled: messages a second in all [default: 2000, 100, 2000]
     #[arg(long)]
     pub rate: Option<u32>,
-    /// How long is measured [default: 10; idle: 180]
+    /// How long is measured [default: 10; idle: 180, stalled: 60]
     #[arg(long)]
     pub seconds: Option<u64>,
     /// idle: sessions
@@ -70,6 +77,12 @@ pub struct BenchOptions {
     /// resume: events that the device has missed
     #[arg(long, default_value_t = 10_000)]
     pub events: u32,
+    /// stalled: groups, of 100 members each
+    #[arg(long, default_value_t = 10)]
+    pub groups: u32,
+    /// stalled: times that both are measured, in turns; the median counts
+    #[arg(long, default_value_t = 5)]
+    pub rounds: u32,
     /// One line of JSON
     #[arg(long)]
     pub json: bool,
@@ -116,12 +129,26 @@ pub enum BenchReport {
     Idle(idle::IdleReport),
     /// Of resume.
     Resume(resume::ResumeReport),
+    /// Of stalled.
+    Stalled(stalled::StalledReport),
+}
+
+impl BenchReport {
+    /// Nothing was lost or refused.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            BenchReport::Load(report) => report.is_complete(),
+            BenchReport::Stalled(report) => report.is_complete(),
+            BenchReport::Idle(_) | BenchReport::Resume(_) => true,
+        }
+    }
 }
 
 /// Measures, and prints what it had to raise.
 pub async fn run(options: &BenchOptions) -> Result<BenchReport, BenchError> {
     let sessions = match options.load {
         Load::Idle => options.sessions,
+        Load::Stalled => options.users.unwrap_or(200) + options.groups * GROUP_MEMBERS,
         _ => options.users.unwrap_or(200),
     };
     raise_files(u64::from(sessions))?;
@@ -144,6 +171,10 @@ pub async fn run(options: &BenchOptions) -> Result<BenchReport, BenchError> {
             let report = resume::run(&target, server.as_mut(), options.events).await?;
             BenchReport::Resume(report)
         }
+        Load::Stalled => {
+            let plan = options.stalled(pid);
+            BenchReport::Stalled(stalled::run(&target, &plan).await?)
+        }
         _ => {
             let mut plan = options.plan();
             plan.server_pid = pid;
@@ -153,6 +184,18 @@ pub async fn run(options: &BenchOptions) -> Result<BenchReport, BenchError> {
 }
 
 impl BenchOptions {
+    fn stalled(&self, pid: Option<u32>) -> stalled::StalledPlan {
+        let mut pairs = plan(Load::Paced, self.users, self.in_flight, self.rate);
+        pairs.duration = Duration::from_secs(self.seconds.unwrap_or(60));
+        let (groups, members) = (self.groups, GROUP_MEMBERS);
+        stalled::StalledPlan {
+            crowd: crowd::Size { groups, members },
+            pairs,
+            rounds: self.rounds,
+            pid,
+        }
+    }
+
     fn plan(&self) -> Plan {
         let mut plan = plan(self.load, self.users, self.in_flight, self.rate);
         plan.duration = Duration::from_secs(self.seconds.unwrap_or(10));
@@ -161,11 +204,11 @@ impl BenchOptions {
 }
 
 /// The loads as the goals name them. A group has 100 members, the sender among them.
-fn plan(load: Load, users: Option<u32>, in_flight: u32, rate: Option<u32>) -> Plan {
+pub(crate) fn plan(load: Load, users: Option<u32>, in_flight: u32, rate: Option<u32>) -> Plan {
     match load {
         Load::Paced => Plan::paced_pairs(users.unwrap_or(200), rate.unwrap_or(2000)),
         Load::Group => {
-            let members = users.unwrap_or(100).max(3);
+            let members = users.unwrap_or(GROUP_MEMBERS).max(3);
             Plan::group(members - 1, rate.unwrap_or(100))
         }
         _ => Plan::pairs(users.unwrap_or(200), in_flight),
@@ -173,7 +216,7 @@ fn plan(load: Load, users: Option<u32>, in_flight: u32, rate: Option<u32>) -> Pl
 }
 
 /// Makes the plan's conversations and carries it out.
-async fn drive_heddle(target: &Target, plan: &Plan) -> Result<LoadReport, BenchError> {
+pub(crate) async fn drive_heddle(target: &Target, plan: &Plan) -> Result<LoadReport, BenchError> {
     let transport = HeddleTransport::prepare(target, plan).await?;
     drive(&transport, plan).await
 }

@@ -38,6 +38,14 @@ impl Figures {
         (relays > 0.0).then(|| ours / relays)
     }
 
+    fn stalled_ratio(&self) -> Option<f64> {
+        self.stalled.as_ref().map(|stalled| stalled.p99_ratio)
+    }
+
+    fn stalled_growth_mib(&self) -> Option<f64> {
+        self.stalled.as_ref()?.rss_growth_mib
+    }
+
     fn resume_ms(&self) -> Option<f64> {
         median(self.resumes.iter().map(|resume| resume.ms).collect())
     }
@@ -76,6 +84,10 @@ pub fn result(figures: &Figures) -> Value {
             "kib_per_session": rounded(figures.idle.and_then(|idle| idle.kib_per_session)),
         },
         "resume": { "ms_for_10000": rounded(figures.resume_ms()) },
+        "stalled": {
+            "p99_ratio": rounded(figures.stalled_ratio()),
+            "rss_growth_mib": rounded(figures.stalled_growth_mib()),
+        },
     })
 }
 
@@ -124,7 +136,9 @@ fn goals(page: &mut String, figures: &Figures, size: Size) {
         "\n## Against the goals\n\n| what | goal | measured |\n|---|---|---|\n"
     );
     let idle = format!("{} idle sessions, memory each", size.sessions);
-    let rows: [(&str, &str, String); 7] = [
+    let stalled = format!("{} groups of 100 stop reading: pairs' p99", size.groups);
+    let grown = format!("{} s of that: the server's memory", size.stalled_s);
+    let rows: [(&str, &str, String); 9] = [
         (
             "direct: rate against the durable relay's",
             "at least 0.33",
@@ -159,6 +173,16 @@ fn goals(page: &mut String, figures: &Figures, size: Size) {
             "resume of 10,000 events after a restart",
             "at most 300 ms",
             shown(figures.resume_ms(), " ms"),
+        ),
+        (
+            &stalled,
+            "at most 1.2 times that beside readers",
+            shown(figures.stalled_ratio(), ""),
+        ),
+        (
+            &grown,
+            "grows by at most 64 MiB",
+            shown(figures.stalled_growth_mib(), " MiB"),
         ),
     ];
     for (what, goal, measured) in rows {

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use heddle_sdk::{Client, ConversationId, Session, Update, WhenFull, text};
+use heddle_sdk::{Client, ConversationId, Session, Update, WhenFull, text, v1::event};
 use serde::Serialize;
 
 use super::BenchError;
@@ -39,7 +39,7 @@ pub async fn run(
         .ok_or_else(|| BenchError::Session("the conversation's id has not 16 bytes".into()))?;
     let mut session = open(&reader_client, None).await?;
     send(target, &writer, room, 1).await?;
-    while !matches!(next(&mut session).await?, Update::Event(_)) {}
+    while !is_message(&next(&mut session).await?) {}
     // Asking for the next says that this one is handled; nothing more is due.
     let _ = tokio::time::timeout(std::time::Duration::from_millis(200), session.next()).await;
     let cursor = session.cursor();
@@ -85,6 +85,18 @@ async fn catch_up(session: &mut Session) -> Result<u32, BenchError> {
         }
     }
     Err(BenchError::Session("the session ended".into()))
+}
+
+/// The event of making the conversation comes before the first message.
+fn is_message(update: &Update) -> bool {
+    let Update::Event(delivery) = update else {
+        return false;
+    };
+    let kind = delivery
+        .event
+        .as_ref()
+        .and_then(|event| event.kind.as_ref());
+    matches!(kind, Some(event::Kind::Message(_)))
 }
 
 async fn open(

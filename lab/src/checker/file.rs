@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::history::{Hidden, History, Seen, Window};
+use super::history::{History, Seen};
 use super::record::{Event, Final, Mark, MessageState, Send};
 
 /// The version of the format that is written, and the only one that is read.
@@ -78,6 +78,11 @@ enum Record {
         seq: u64,
         sure: bool,
     },
+    Left {
+        user: u32,
+        conversation: u32,
+        seq: u64,
+    },
     Mark(Mark),
     State(MessageState),
     Final(Final),
@@ -85,98 +90,103 @@ enum Record {
 
 /// Writes a history; wrap a file into a `BufWriter`.
 pub fn save(history: &History, out: &mut impl Write) -> Result<(), FileError> {
-    let mut put = |record: Record| -> Result<(), FileError> {
-        serde_json::to_writer(&mut *out, &record).map_err(io::Error::from)?;
-        Ok(out.write_all(b"\n")?)
-    };
-    put(Record::Format(FORMAT))?;
-    history
-        .users
-        .iter()
-        .try_for_each(|name| put(Record::User(name.clone())))?;
-    history
-        .conversations
-        .iter()
-        .try_for_each(|name| put(Record::Conversation(name.clone())))?;
-    for device in &history.devices {
-        put(Record::Device {
+    let mut writer = Writer { out };
+    writer.put(Record::Format(FORMAT))?;
+    writer.people(history)?;
+    let sends = history.sends.iter().copied().map(Record::Send);
+    writer.all(sends)?;
+    let events = history.events.items().iter().copied().map(Record::Event);
+    writer.all(events)?;
+    writer.streams(history)?;
+    writer.hidden(history)?;
+    writer.leaves(history)?;
+    writer.all(history.marks.iter().copied().map(Record::Mark))?;
+    let states = history.states.items().iter().copied().map(Record::State);
+    writer.all(states)?;
+    writer.all(history.finals.iter().cloned().map(Record::Final))?;
+    Ok(out.flush()?)
+}
+
+/// Writes records, one a line.
+struct Writer<'a, W> {
+    out: &'a mut W,
+}
+
+impl<W: Write> Writer<'_, W> {
+    fn put(&mut self, record: Record) -> Result<(), FileError> {
+        serde_json::to_writer(&mut *self.out, &record).map_err(io::Error::from)?;
+        Ok(self.out.write_all(b"\n")?)
+    }
+
+    fn all(&mut self, mut records: impl Iterator<Item = Record>) -> Result<(), FileError> {
+        records.try_for_each(|record| self.put(record))
+    }
+
+    /// Who there is, and where they are members.
+    fn people(&mut self, history: &History) -> Result<(), FileError> {
+        self.all(history.users.iter().cloned().map(Record::User))?;
+        let conversations = history.conversations.iter().cloned();
+        self.all(conversations.map(Record::Conversation))?;
+        self.all(history.devices.iter().map(|device| Record::Device {
             user: device.user,
             name: device.name.clone(),
-        })?;
+        }))?;
+        let windows = history.windows.iter();
+        self.all(windows.map(|window| Record::Member {
+            user: window.user,
+            conversation: window.conversation,
+            since: window.since,
+            until: window.until,
+        }))
     }
-    for &Window {
-        user,
-        conversation,
-        since,
-        until,
-    } in &history.windows
-    {
-        put(Record::Member {
-            user,
-            conversation,
-            since,
-            until,
-        })?;
-    }
-    history
-        .sends
-        .iter()
-        .try_for_each(|send| put(Record::Send(*send)))?;
-    history
-        .events
-        .items()
-        .iter()
-        .try_for_each(|event| put(Record::Event(*event)))?;
-    for (device, of) in (0..).zip(&history.devices) {
-        for &Seen {
-            event,
-            position,
-            at_us,
-        } in &of.stream
-        {
-            put(match event {
-                Seen::RESUMED => Record::Resumed {
-                    device,
-                    position,
-                    at_us,
-                },
-                event => Record::Seen {
-                    device,
-                    event,
-                    position,
-                    at_us,
-                },
-            })?;
+
+    /// What each device saw.
+    fn streams(&mut self, history: &History) -> Result<(), FileError> {
+        for (device, of) in (0..).zip(&history.devices) {
+            for &Seen {
+                event,
+                position,
+                at_us,
+            } in &of.stream
+            {
+                self.put(match event {
+                    Seen::RESUMED => Record::Resumed {
+                        device,
+                        position,
+                        at_us,
+                    },
+                    event => Record::Seen {
+                        device,
+                        event,
+                        position,
+                        at_us,
+                    },
+                })?;
+            }
         }
+        Ok(())
     }
-    for &Hidden {
-        user,
-        conversation,
-        seq,
-        sure,
-    } in &history.hidden
-    {
-        put(Record::Hid {
-            user,
-            conversation,
-            seq,
-            sure,
-        })?;
+
+    /// What users deleted for themselves.
+    fn hidden(&mut self, history: &History) -> Result<(), FileError> {
+        let hidden = history.hidden.iter();
+        self.all(hidden.map(|hidden| Record::Hid {
+            user: hidden.user,
+            conversation: hidden.conversation,
+            seq: hidden.seq,
+            sure: hidden.sure,
+        }))
     }
-    history
-        .marks
-        .iter()
-        .try_for_each(|mark| put(Record::Mark(*mark)))?;
-    history
-        .states
-        .items()
-        .iter()
-        .try_for_each(|state| put(Record::State(*state)))?;
-    history
-        .finals
-        .iter()
-        .try_for_each(|last| put(Record::Final(last.clone())))?;
-    Ok(out.flush()?)
+
+    /// Who was told to have left, and from which seq on.
+    fn leaves(&mut self, history: &History) -> Result<(), FileError> {
+        let leaves = history.leaves.iter();
+        self.all(leaves.map(|left| Record::Left {
+            user: left.user,
+            conversation: left.conversation,
+            seq: left.seq,
+        }))
+    }
 }
 
 /// Reads a history.
@@ -240,6 +250,11 @@ fn take(history: &mut History, record: Record) {
             seq,
             sure,
         } => history.hid(user, conversation, seq, sure),
+        Record::Left {
+            user,
+            conversation,
+            seq,
+        } => history.left(user, conversation, seq),
         Record::Mark(mark) => history.mark(mark),
         Record::State(state) => drop(history.message_state(state)),
         Record::Final(last) => history.finished(last),
@@ -267,6 +282,11 @@ fn check_names(history: &History, record: &Record) -> Result<(), &'static str> {
             ..
         }
         | Record::Hid {
+            user: of,
+            conversation: here,
+            ..
+        }
+        | Record::Left {
             user: of,
             conversation: here,
             ..

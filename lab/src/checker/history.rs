@@ -57,6 +57,14 @@ pub(super) struct Hidden {
     pub sure: bool,
 }
 
+/// A leave that was answered OK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub user: u32,
+    pub conversation: u32,
+    pub seq: u64,
+}
+
 /// Everything that was recorded of a run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -67,6 +75,7 @@ pub struct History {
     pub(super) sends: Vec<Send>,
     pub(super) events: Interned<Event>,
     pub(super) hidden: Vec<Hidden>,
+    pub(super) leaves: Vec<Left>,
     pub(super) marks: Vec<Mark>,
     pub(super) states: Interned<MessageState>,
     pub(super) finals: Vec<Final>,
@@ -151,6 +160,15 @@ impl History {
             conversation,
             seq,
             sure,
+        });
+    }
+
+    /// A user left, and was answered with the seq at which that stands.
+    pub fn left(&mut self, user: u32, conversation: u32, seq: u64) {
+        self.leaves.push(Left {
+            user,
+            conversation,
+            seq,
         });
     }
 

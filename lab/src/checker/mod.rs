@@ -11,6 +11,7 @@ pub mod file;
 mod history;
 mod interned;
 mod log;
+mod members;
 mod record;
 mod report;
 mod sends;
@@ -33,5 +34,6 @@ pub fn check(history: &History) -> Report {
     sends::check(history, &log, &mut report);
     deliveries::check(history, &log, &mut report);
     state::check(history, &log, &mut report);
+    members::check(history, &log, &mut report);
     report
 }

@@ -92,6 +92,9 @@ pub struct Observed {
     pub sends: u64,
     /// Sends answered OK.
     pub acknowledged: u64,
+    /// Sends that were never answered, neither well nor with an error.
+    #[serde(default)]
+    pub unanswered: u64,
     /// Events seen, over all devices, history reads included.
     pub deliveries: u64,
     /// Final states compared with the log.
@@ -105,6 +108,11 @@ impl Report {
             .iter()
             .filter(|send| matches!(send.outcome, Outcome::Ok(_) | Outcome::NoChange))
             .count();
+        let unanswered = history
+            .sends
+            .iter()
+            .filter(|send| send.outcome == Outcome::Unknown && send.answered_us == 0)
+            .count();
         Report {
             verdicts: Verdict::ALL
                 .map(|verdict| (verdict.name().to_owned(), 0))
@@ -113,6 +121,7 @@ impl Report {
             observed: Observed {
                 sends: history.sends.len() as u64,
                 acknowledged: acknowledged as u64,
+                unanswered: unanswered as u64,
                 deliveries: history.deliveries(),
                 finals: history.finals.len() as u64,
             },

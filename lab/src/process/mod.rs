@@ -27,6 +27,8 @@ pub use spec::{Ready, ServerSpec};
 
 /// How often a condition is looked at while waiting.
 const POLL: Duration = Duration::from_millis(5);
+/// How long stopping all threads may take.
+const HALT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of a log an error quotes, in bytes.
 const TAIL_BYTES_MAX: u64 = 2048;
 
@@ -94,6 +96,35 @@ impl Server {
     /// SIGSTOP: it stays, but does nothing until [`resume`](Self::resume).
     pub fn pause(&self) -> Result<(), ProcessError> {
         self.signal(Signal::STOP)
+    }
+
+    /// The same, and returns when every thread is stopped or within a system call that can't be
+    /// interrupted, such as a sync.
+    pub fn halt(&self) -> Result<(), ProcessError> {
+        self.pause()?;
+        let deadline = Instant::now() + HALT_TIMEOUT;
+        while !self.is_halted().map_err(|cause| self.io(cause))? {
+            if Instant::now() >= deadline {
+                return Err(self.timeout("halted", HALT_TIMEOUT));
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn is_halted(&self) -> io::Result<bool> {
+        let tasks = format!("/proc/{}/task", self.pid().unwrap_or_default());
+        for task in std::fs::read_dir(tasks)? {
+            let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+            // The state follows the name, which stands in parentheses and may hold any character.
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            if !matches!(state, Some('T' | 'D')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// SIGCONT.

@@ -54,20 +54,24 @@ pub async fn run(options: &ReplayOptions, script: &Script) -> Result<ReplayRepor
         absences: Absences::plan(options.seed, cast.ids.len(), cast.devices, messages),
         away: BTreeSet::new(),
         beside: Default::default(),
-        samples: Vec::new(),
         progress: Progress::new("messages", messages as u64, options.json),
         ledger,
         cast,
     };
     director.engage();
     let started = Instant::now();
-    director.walk(script).await?;
-    director.finish().await?;
+    let walked = tokio::select! {
+        walked = director.walk(script) => walked,
+        () = killer.failed() => Ok(()),
+    };
     let (kills, _server) = killer.stop().await?;
+    walked?;
+    director.progress.say("catching up");
     director.resume_more(options.seed).await?;
     let judge = Judge::prepare(&director.cast, &director.ledger, script, &director.beside).await?;
     judge.wait().await;
     let elapsed = started.elapsed();
+    director.progress.say("checking");
     judge.compare().await?;
     director.progress.finish();
     Ok(ReplayReport::new(
@@ -100,8 +104,6 @@ pub struct Director {
     away: BTreeSet<usize>,
     /// What was said in the rooms beside, by room: user, line.
     pub beside: [Vec<(usize, Line)>; ROOMS],
-    /// Sends in flight and over how many speakers, at each send.
-    pub samples: Vec<(u64, u64)>,
     progress: Progress,
     /// What all share.
     pub ledger: Arc<Ledger>,
@@ -152,14 +154,13 @@ impl Director {
             index += 1;
             self.progress.set(index as u64);
         }
-        Ok(())
+        self.finish().await
     }
 
     async fn say(&mut self, user: usize, room: usize, line: &Line) -> Result<(), ReplayError> {
         let permit = self.permit().await?;
         self.task(user, Task::Say(room, line.to_message(), permit))
             .await;
-        self.samples.push(self.ledger.in_flight());
         Ok(())
     }
 

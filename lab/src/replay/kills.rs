@@ -21,15 +21,28 @@ type Ended = Result<(Vec<u64>, Option<HeddleServer>), TargetError>;
 /// Kills the server now and then.
 pub struct Killer {
     stop: CancellationToken,
+    failed: CancellationToken,
     task: JoinHandle<Ended>,
 }
 
 impl Killer {
     /// Begins; without a number it only keeps the server.
     pub fn start(server: Option<HeddleServer>, every: Option<u64>, ledger: Arc<Ledger>) -> Killer {
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(kill(server, every, ledger, stop.clone()));
-        Killer { stop, task }
+        let (stop, failed) = (CancellationToken::new(), CancellationToken::new());
+        let (stopped, fails) = (stop.clone(), failed.clone());
+        let task = tokio::spawn(async move {
+            let ended = kill(server, every, ledger, stopped).await;
+            if ended.is_err() {
+                fails.cancel();
+            }
+            ended
+        });
+        Killer { stop, failed, task }
+    }
+
+    /// Waits until the server does not come back; [`Killer::stop`] says why.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
     }
 
     /// Ends when the server runs: sends in flight at each kill, and the server.

@@ -20,6 +20,8 @@ pub struct Ledger {
     sent_at: Mutex<HashMap<MessageId, Instant>>,
     send_latency: Mutex<Latency>,
     delivery_latency: Mutex<Latency>,
+    /// Sends in flight, and over how many speakers, as each answer came.
+    samples: Mutex<Vec<(u64, u64)>>,
     /// Sends on their way, and over how many speakers.
     in_flight: AtomicU64,
     speakers: AtomicU64,
@@ -75,6 +77,7 @@ impl Ledger {
             sent_at: Mutex::default(),
             send_latency: Mutex::default(),
             delivery_latency: Mutex::default(),
+            samples: Mutex::default(),
             in_flight: AtomicU64::new(0),
             speakers: AtomicU64::new(0),
             flying: (0..users).map(|_| AtomicU32::new(0)).collect(),
@@ -129,6 +132,7 @@ impl Ledger {
     /// A send is answered OK.
     pub fn stored(&self, since: Instant) {
         lock(&self.send_latency).record(since.elapsed());
+        lock(&self.samples).push(self.in_flight());
         self.settled.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -139,6 +143,11 @@ impl Ledger {
         if let Some(sent) = sent {
             lock(&self.delivery_latency).record(sent.elapsed());
         }
+    }
+
+    /// Sends in flight, and over how many speakers, as each answer came.
+    pub fn samples(&self) -> Vec<(u64, u64)> {
+        lock(&self.samples).clone()
     }
 
     /// From sending to stored, and to delivered.

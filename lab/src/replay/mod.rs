@@ -2,7 +2,7 @@
 //!
 //! [`cast`] makes the people and their devices ([`person`], [`device`]), [`direct`] walks the day's
 //! steps with sessions going offline and the server being killed on the way, [`judge`] compares
-//! what every device got with the server's log and that with the file. [`line`] is what is said,
+//! what every device got with the server's log and that with the file. [`mod@line`] is what is said,
 //! [`ledger`] what all share.
 //!
 //! Invariant: the judgement rests on the file and on what the devices got; the server's own log is
@@ -28,6 +28,9 @@ use clap::Args;
 use crate::irc::{Day, Script};
 use crate::target::{TargetError, TargetOptions};
 pub use report::ReplayReport;
+
+/// A group beside the channel needs more than two.
+const PEOPLE_MIN: usize = 3;
 
 /// How to replay.
 #[derive(Clone, Debug, Args)]
@@ -71,6 +74,14 @@ pub enum ReplayError {
     /// Nothing in it.
     #[error("{0} has no line that anybody says: is it an IRC log?")]
     Empty(PathBuf),
+    /// Not enough in it.
+    #[error("{file}: {people} people say something or come and go; a replay needs at least 3")]
+    TooFew {
+        /// Which.
+        file: PathBuf,
+        /// How many.
+        people: usize,
+    },
     /// Too few open files.
     #[error(
         "{needed} sessions need as many open files and this process may have {limit}: raise \
@@ -95,8 +106,12 @@ pub async fn run(options: &ReplayOptions) -> Result<ReplayReport, ReplayError> {
     };
     let day = Day::parse(&std::fs::read(&options.file).map_err(read)?);
     let script = Script::new(&day);
-    if script.message_count() == 0 || script.users.len() < 3 {
-        return Err(ReplayError::Empty(options.file.clone()));
+    let (file, people) = (options.file.clone(), script.users.len());
+    if script.message_count() == 0 {
+        return Err(ReplayError::Empty(file));
+    }
+    if people < PEOPLE_MIN {
+        return Err(ReplayError::TooFew { file, people });
     }
     direct::run(options, &script).await
 }

@@ -13,6 +13,11 @@ use crate::measure::Percentiles;
 /// Kills that there must be, when there are any.
 const KILLS_MIN: usize = 5;
 
+/// Sends that must be in flight at the median answer, and over how many speakers.
+const IN_FLIGHT_MIN: (u64, u64) = (64, 32);
+/// A day with fewer messages or people can't keep so many in flight.
+const BUSY_DAY: (usize, usize) = (1_000, 100);
+
 /// What came of a replay.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplayReport {
@@ -42,11 +47,11 @@ pub struct ReplayReport {
     pub seconds: f64,
     /// Deliveries in that time.
     pub deliveries_per_second: f64,
-    /// Sends in flight, at the median send.
+    /// Sends in flight, at the median answer.
     pub in_flight_median: u64,
     /// And at most.
     pub in_flight_max: u64,
-    /// Speakers that had something in flight, at the median send.
+    /// Speakers that had something in flight, at the median answer.
     pub speakers_median: u64,
     /// And at most.
     pub speakers_max: u64,
@@ -74,15 +79,16 @@ impl ReplayReport {
     ) -> ReplayReport {
         let count =
             |is: fn(&What) -> bool| script.steps.iter().filter(|step| is(&step.what)).count();
+        let ledger = &director.ledger;
+        let samples = ledger.samples();
         let of = |pick: fn(&(u64, u64)) -> u64| {
-            let mut all: Vec<u64> = director.samples.iter().map(pick).collect();
+            let mut all: Vec<u64> = samples.iter().map(pick).collect();
             all.sort_unstable();
             let median = all.get(all.len() / 2).copied().unwrap_or(0);
             (median, all.last().copied().unwrap_or(0))
         };
         let ((in_flight_median, in_flight_max), (speakers_median, speakers_max)) =
             (of(|sample| sample.0), of(|sample| sample.1));
-        let ledger = &director.ledger;
         let deliveries = ledger.deliveries.load(std::sync::atomic::Ordering::Relaxed);
         let (resumes, resumed_users) = director.resumes();
         let [send_latency, delivery_latency] = ledger.latencies();
@@ -91,6 +97,7 @@ impl ReplayReport {
         if options.kill_every.is_some() && kills < KILLS_MIN {
             problems.add("kills", || format!("only {kills}; lower --kill-every"));
         }
+        check_pressure(script, in_flight_median, speakers_median, &mut problems);
         let skipped = script.skipped;
         ReplayReport {
             agrees: problems.is_empty(),
@@ -168,5 +175,19 @@ impl ReplayReport {
         } else {
             "something is wrong\n"
         }
+    }
+}
+
+/// A replay that hardly had anything in flight has shown little.
+fn check_pressure(script: &Script, in_flight: u64, speakers: u64, problems: &mut Problems) {
+    let is_busy = script.message_count() >= BUSY_DAY.0 && script.users.len() >= BUSY_DAY.1;
+    let (sends_min, speakers_min) = IN_FLIGHT_MIN;
+    if is_busy && (in_flight < sends_min || speakers < speakers_min) {
+        problems.add("in_flight", || {
+            format!(
+                "only {in_flight} over {speakers} speakers at the median answer, not {sends_min} \
+                 over {speakers_min}"
+            )
+        });
     }
 }

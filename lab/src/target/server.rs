@@ -125,6 +125,12 @@ impl HeddleServer {
         &self.data
     }
 
+    /// SIGSTOP; returns when none of its threads can say anything any more, though some may be
+    /// within a system call.
+    pub fn halt(&self) -> Result<(), TargetError> {
+        Ok(self.server.halt()?)
+    }
+
     /// SIGKILL; returns when it is gone.
     pub fn kill(&mut self) {
         self.server.kill();

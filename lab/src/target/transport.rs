@@ -70,6 +70,17 @@ impl HeddleTransport {
         })
     }
 
+    /// The same with another HTTP/2 window for each stream, in bytes.
+    pub fn stream_window(mut self, bytes: u32) -> HeddleTransport {
+        self.address = self.address.initial_stream_window_size(bytes);
+        self
+    }
+
+    /// The conversation that was made for a room.
+    pub fn room(&self, name: &str) -> Option<LogId> {
+        self.rooms.get(name).copied()
+    }
+
     /// Sessions of people who are alone.
     pub fn alone(target: &Target) -> Result<HeddleTransport, TargetError> {
         Ok(HeddleTransport {

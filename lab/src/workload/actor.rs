@@ -35,6 +35,8 @@ const BATCH_MAX: usize = 256;
 pub struct View {
     /// Greatest seq seen, by group.
     pub seen: BTreeMap<usize, u64>,
+    /// Greatest seq known to be delivered, by group and user.
+    pub delivered: BTreeMap<(usize, u32), u64>,
     /// Nothing pending, and online.
     pub idle: bool,
 }
@@ -237,8 +239,13 @@ impl Actor {
         let mut view = view(&self.view);
         let seen = view.seen.entry(group).or_default();
         *seen = observed.seq.max(*seen);
+        let is_message = observed.kind == Kind::Message;
+        if is_message {
+            let delivered = view.delivered.entry((group, observed.sender)).or_default();
+            *delivered = observed.seq.max(*delivered);
+        }
         drop(view);
-        if observed.kind == Kind::Message {
+        if is_message && group < self.shared.groups.len() {
             let mine = observed.sender as usize == self.user;
             self.seen.push_back(Seen {
                 group,
@@ -262,6 +269,10 @@ impl Actor {
         ) else {
             return;
         };
+        let mut view = view(&self.view);
+        let delivered = view.delivered.entry((group, user)).or_default();
+        *delivered = mark.delivered_seq.max(*delivered);
+        drop(view);
         self.shared.recorder.lock().mark(Mark {
             device: self.device,
             conversation: group as u32,

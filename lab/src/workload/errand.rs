@@ -56,7 +56,10 @@ pub async fn run(
         }
         Errand::Rejoin(id) => {
             // Who is no member any more is told so, and is brought back all the same.
-            let _ = shared.clients[user].leave(id).await;
+            if let Ok(seq) = shared.clients[user].leave(id).await {
+                let mut history = shared.recorder.lock();
+                history.left(user as u32, group as u32, seq);
+            }
             let owner = shared.groups[group].members[0];
             let back = vec![shared.ids[user].clone()];
             if let Err(error) = shared.clients[owner].add_members(id, back).await {

@@ -125,11 +125,13 @@ impl World {
             for id in &ids {
                 history.user(id.clone());
             }
+            history.user("somebody else");
         }
         let clients: Result<Vec<Client>, TargetError> =
             ids.iter().map(|id| target.client(id, "calls")).collect();
         let clients = clients?;
         let groups = make_groups(&ids, &clients, &recorder, size, &mut chance).await?;
+        recorder.lock().conversation("elsewhere");
         let shared = Arc::new(Shared {
             recorder,
             epoch: Instant::now(),

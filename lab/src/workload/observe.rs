@@ -23,10 +23,13 @@ pub fn id(bytes: &Bytes) -> u128 {
     bytes.as_ref().try_into().map_or(0, u128::from_be_bytes)
 }
 
-/// An event; none for a conversation or sender that the world does not have.
+/// An event; none for one without content. What the world does not have is elsewhere, and by
+/// somebody else: who sees it is a stranger there.
 pub fn event(shared: &Shared, event: &v1::Event) -> Option<checker::Event> {
-    let conversation = u32::try_from(shared.group(&event.conversation_id)?).ok()?;
-    let sender = shared.user(&event.sender)?;
+    let group = shared.group(&event.conversation_id);
+    let conversation = group.unwrap_or(shared.groups.len()) as u32;
+    let sender = shared.user(&event.sender);
+    let sender = sender.unwrap_or(shared.ids.len() as u32);
     let overlay = event.overlay.as_ref();
     let (kind, target, body) = match event.kind.as_ref()? {
         event::Kind::Message(message) => {

@@ -28,8 +28,11 @@ impl World {
         self.home.send_replace(true);
         self.wait(|world| world.views.iter().all(|shared| view(shared).idle))
             .await;
-        let heads = self.read_logs().await?;
+        let logs = self.read_logs().await?;
+        let heads: Vec<u64> = logs.iter().map(|events| head(events)).collect();
         self.wait(|world| world.is_caught_up(&heads)).await;
+        let due = self.receipts_due(&logs);
+        self.wait(|world| world.is_told(&due)).await;
         for user in 0..self.size.users {
             self.finish(user).await?;
         }
@@ -55,9 +58,40 @@ impl World {
         })
     }
 
-    /// Every log by its owner, who was there all the time: windows, and how far it goes.
-    async fn read_logs(&self) -> Result<Vec<u64>, TargetError> {
-        let mut heads = Vec::new();
+    /// By group and user: the last message of another, which everyone has received by now.
+    fn receipts_due(&self, logs: &[Vec<v1::Event>]) -> Vec<((usize, u32), u64)> {
+        let mut due = Vec::new();
+        for (index, events) in logs.iter().enumerate() {
+            let messages = events.iter().rev().filter(|event| is_message(event));
+            let messages: Vec<_> = messages.collect();
+            for &user in &self.shared.groups[index].members {
+                let id = &self.shared.ids[user];
+                let since = since(events, id);
+                let due_to = |event: &&&v1::Event| event.sender != *id && event.seq >= since;
+                if let Some(last) = messages.iter().find(due_to) {
+                    due.push(((index, user as u32), last.seq));
+                }
+            }
+        }
+        due
+    }
+
+    /// Somebody was told that each of these is delivered, or sees it from a later message.
+    fn is_told(&self, due: &[((usize, u32), u64)]) -> bool {
+        due.iter().all(|(whose, seq)| {
+            let told = |shared| {
+                view(shared)
+                    .delivered
+                    .get(whose)
+                    .is_some_and(|it| it >= seq)
+            };
+            self.views.iter().any(told)
+        })
+    }
+
+    /// Every log by its owner, who was there all the time; windows follow from it.
+    async fn read_logs(&self) -> Result<Vec<Vec<v1::Event>>, TargetError> {
+        let mut logs = Vec::new();
         for (index, group) in self.shared.groups.iter().enumerate() {
             let owner = &self.shared.clients[group.members[0]];
             // One who left and was not brought back must be a member in the end.
@@ -69,9 +103,10 @@ impl World {
             let events = read(owner, group.id).await?;
             let mut history = self.shared.recorder.lock();
             observe::windows(&self.shared, index, &events, &mut history);
-            heads.push(events.last().map_or(0, |event| event.seq));
+            drop(history);
+            logs.push(events);
         }
-        Ok(heads)
+        Ok(logs)
     }
 
     /// What a user's devices show in the end.
@@ -79,6 +114,9 @@ impl World {
         let client = &self.shared.clients[user];
         let list = client.snapshot().await;
         let list = list.map_err(TargetError::refused("a list can't be read"))?;
+        // What history tells is judged by itself: it must not stand in for what a session lost.
+        let name = format!("{} history", self.shared.ids[user]);
+        let reader = self.shared.recorder.lock().device(user as u32, name);
         let groups = self.shared.groups.iter().enumerate();
         for (index, group) in groups.filter(|(_, group)| group.members.contains(&user)) {
             let asked_us = self.shared.now_us();
@@ -89,7 +127,15 @@ impl World {
                     conversation.conversation_id == group.id.as_bytes()[..]
                 })
             });
-            self.finished(user, index, &events, summary, asked_us);
+            let mut history = self.shared.recorder.lock();
+            for event in events.iter() {
+                let event = observe::event(&self.shared, event);
+                event
+                    .into_iter()
+                    .for_each(|it| history.read(reader, it, asked_us));
+            }
+            drop(history);
+            self.finished(user, index, &events, summary);
         }
         Ok(())
     }
@@ -100,14 +146,13 @@ impl World {
         group: usize,
         events: &[v1::Event],
         summary: Option<&v1::ConversationSummary>,
-        asked_us: u64,
     ) {
         let mut history = self.shared.recorder.lock();
         let states = events
             .iter()
             .filter_map(|event| observe::state(&self.shared, event));
         let messages: Vec<u32> = states.map(|state| history.message_state(state)).collect();
-        // Delivered marks may still be on their way; read marks were answered.
+        // Delivered marks may still move as devices acknowledge; read marks were answered.
         let marks = summary
             .map_or(&[][..], |summary| &summary.marks)
             .iter()
@@ -115,13 +160,6 @@ impl World {
         let marks: Vec<(u32, u64, u64)> = marks.collect();
         for number in 0..self.size.devices {
             let device = (user * self.size.devices + number) as u32;
-            if number == 0 {
-                for event in events {
-                    if let Some(event) = observe::event(&self.shared, event) {
-                        history.read(device, event, asked_us);
-                    }
-                }
-            }
             history.finished(Final {
                 device,
                 conversation: group as u32,
@@ -146,4 +184,30 @@ async fn read(client: &Client, group: ConversationId) -> Result<Vec<v1::Event>, 
             return Ok(events);
         }
     }
+}
+
+fn head(events: &[v1::Event]) -> u64 {
+    events.last().map_or(0, |event| event.seq)
+}
+
+fn is_message(event: &v1::Event) -> bool {
+    matches!(event.kind, Some(v1::event::Kind::Message(_)))
+}
+
+/// Where a member's present stay begins.
+fn since(events: &[v1::Event], id: &str) -> u64 {
+    use v1::MembershipAction::{Added, Created};
+    let begins = |event: &&v1::Event| match &event.kind {
+        Some(v1::event::Kind::Membership(change)) => {
+            let named = change.user_ids.iter().any(|user| user == id);
+            let made = change.action() == Created && event.sender == *id;
+            made || named && matches!(change.action(), Added | Created)
+        }
+        _ => false,
+    };
+    events
+        .iter()
+        .rev()
+        .find(begins)
+        .map_or(0, |event| event.seq)
 }

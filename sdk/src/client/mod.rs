@@ -133,6 +133,10 @@ impl Client {
         request
             .metadata_mut()
             .insert("authorization", authorization);
+        // A name that no header may carry goes unsaid: the call is then the user's, not a device's.
+        if let Ok(device_id) = self.shared.device_id.parse() {
+            request.metadata_mut().insert("heddle-device-id", device_id);
+        }
         let call = invoke(self.shared.channel(), request);
         match tokio::time::timeout(self.shared.call_timeout, call).await {
             Ok(answer) => Ok(answer?.into_inner()),

@@ -1,31 +1,60 @@
-//! Acknowledgements, coalesced: at most one per [`ACK_INTERVAL_MS`] or [`ACK_EVENTS`] events.
+//! Acknowledgements, coalesced: at most one per [`ACK_INTERVAL_MS`], [`ACK_EVENTS`] events or
+//! [`ACK_BYTES`] of them: the server gives a window of bytes, and large events fill it before many
+//! are there.
 //!
 //! The engine tells what the application has taken and asks when to send. Pure; time in
 //! milliseconds of any steady clock.
 //!
 //! Invariant: nothing is acknowledged that the application has not taken.
 
+use std::collections::VecDeque;
+
 /// Longest time that an acknowledgement waits for company.
 pub const ACK_INTERVAL_MS: u64 = 50;
 /// Events after which an acknowledgement does not wait.
 pub const ACK_EVENTS: u64 = 32;
+/// Bytes of events after which an acknowledgement does not wait: a quarter of the default window.
+pub const ACK_BYTES: usize = 12 * 1024;
 
 /// What was taken, and what of that the server knows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Acks {
     taken: u64,
     sent: u64,
     due_at_ms: Option<u64>,
+    /// Position and bytes of what came and is not acknowledged; the server's window bounds it.
+    given: VecDeque<(u64, usize)>,
+    given_bytes: usize,
+    full_at: Option<u64>,
 }
 
 impl Acks {
+    /// Something came at a position.
+    pub fn given(&mut self, position: u64, bytes: usize) {
+        self.given.push_back((position, bytes));
+        self.count(position, bytes);
+    }
+
+    fn count(&mut self, position: u64, bytes: usize) {
+        self.given_bytes += bytes;
+        if self.given_bytes >= ACK_BYTES {
+            self.full_at.get_or_insert(position);
+        }
+    }
+
+    /// The position at which so many bytes are there that its acknowledgement does not wait.
+    pub fn full_at(&self) -> Option<u64> {
+        self.full_at
+    }
+
     /// The application has taken everything up to a position.
     pub fn taken(&mut self, position: u64, now_ms: u64) {
         if position <= self.taken {
             return;
         }
         self.taken = position;
-        if self.taken - self.sent.min(self.taken) >= ACK_EVENTS {
+        let full = self.full_at.is_some_and(|full| full <= position);
+        if full || self.taken - self.sent.min(self.taken) >= ACK_EVENTS {
             self.due_at_ms = Some(now_ms);
         } else if self.due_at_ms.is_none() {
             self.due_at_ms = Some(now_ms + ACK_INTERVAL_MS);
@@ -52,7 +81,18 @@ impl Acks {
             return None;
         }
         self.sent = self.taken;
+        self.forget_given();
         Some(self.taken)
+    }
+
+    fn forget_given(&mut self) {
+        let mut given = std::mem::take(&mut self.given);
+        given.retain(|(position, _)| *position > self.sent);
+        (self.given_bytes, self.full_at) = (0, None);
+        given
+            .iter()
+            .for_each(|(position, bytes)| self.count(*position, *bytes));
+        self.given = given;
     }
 
     /// All that was taken and told.
@@ -63,6 +103,9 @@ impl Acks {
     /// A new connection: the server may not have heard the last one.
     pub fn reconnected(&mut self, now_ms: u64) {
         self.sent = 0;
+        // What was not taken comes again, or waits to be taken: either way it is few bytes.
+        (self.given_bytes, self.full_at) = (0, None);
+        self.given.clear();
         self.due_at_ms = (self.taken > 0).then_some(now_ms + ACK_INTERVAL_MS);
     }
 
@@ -71,7 +114,7 @@ impl Acks {
         *self = Self {
             taken: head,
             sent: head,
-            due_at_ms: None,
+            ..Self::default()
         };
     }
 }
@@ -99,6 +142,20 @@ mod tests {
         acks.take_all();
         acks.reconnected(100);
         assert_eq!(acks.take_due(150), Some(3));
+    }
+
+    #[test]
+    fn few_large_events_do_not_wait() {
+        let mut acks = Acks::default();
+        for position in 1..=3 {
+            acks.given(position, ACK_BYTES / 2);
+        }
+        assert_eq!(acks.full_at(), Some(2));
+        acks.taken(1, 0);
+        assert_eq!(acks.take_due(0), None, "half of it");
+        acks.taken(2, 0);
+        assert_eq!(acks.take_due(0), Some(2));
+        assert_eq!(acks.full_at(), None, "the third alone is half again");
     }
 
     proptest! {

@@ -20,7 +20,7 @@ mod tests;
 mod track;
 mod update;
 
-pub use acks::{ACK_EVENTS, ACK_INTERVAL_MS};
+pub use acks::{ACK_BYTES, ACK_EVENTS, ACK_INTERVAL_MS};
 pub use handle::{Sending, SessionHandle, WhenFull};
 pub use marks::MARK_INTERVAL_MS;
 pub use update::{SendOutcome, Sent, Update};

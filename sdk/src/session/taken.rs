@@ -1,7 +1,8 @@
 //! How far the application has come: told by its side, read by the engine.
 //!
 //! Between the two sides of a session, so that handling an event costs the engine no wake-up of its
-//! own: it is woken for the first one after an acknowledgement and for each 32nd.
+//! own: it is woken for the first one after an acknowledgement, for each 32nd, and where it asked
+//! to be.
 //!
 //! Invariant: a position of a line of history before the last reset is never reported.
 
@@ -16,6 +17,8 @@ struct State {
     /// Resets that the engine has announced and the application not yet handled.
     resets: u32,
     waiting: bool,
+    /// The engine wants to know at once when this position is passed; 0: it does not.
+    wake_at: u64,
 }
 
 /// The application's progress.
@@ -32,9 +35,13 @@ impl Taken {
             if state.resets > 0 || position <= state.position {
                 return false;
             }
+            // A batch may step over the 32nd event: what counts is that it was passed.
+            let passed = |position: u64| position.saturating_sub(state.told) / ACK_EVENTS;
+            let asked = state.position < state.wake_at && state.wake_at <= position;
+            let full = asked || passed(position) > passed(state.position);
             state.position = position;
             let first = !std::mem::replace(&mut state.waiting, true);
-            first || (position - state.told.min(position)).is_multiple_of(ACK_EVENTS)
+            first || full
         });
         if wake {
             self.notify.notify_one();
@@ -53,6 +60,11 @@ impl Taken {
             state.position = head;
             state.told = head;
         });
+    }
+
+    /// The engine wants to be woken when a position is taken, if it is not yet.
+    pub(super) fn wake_at(&self, position: Option<u64>) {
+        self.with(|state| state.wake_at = position.unwrap_or(0));
     }
 
     /// Waits until there is something to acknowledge. Safe to cancel.
@@ -97,6 +109,33 @@ mod tests {
         }
         assert_eq!(wakes, 3);
         assert_eq!(taken.position(), Some(64));
+    }
+
+    #[test]
+    fn a_batch_that_steps_over_the_32nd_wakes_the_engine() {
+        let taken = Taken::default();
+        let woken = |position| {
+            taken.advance(position);
+            taken.changed().now_or_never().is_some()
+        };
+        assert!(woken(20), "the first");
+        assert!(!woken(30), "less than 32");
+        assert!(woken(50), "the 32nd was among them");
+        assert!(!woken(60), "told already");
+    }
+
+    #[test]
+    fn the_engine_is_woken_where_it_asked_to_be() {
+        let taken = Taken::default();
+        let woken = |position| {
+            taken.advance(position);
+            taken.changed().now_or_never().is_some()
+        };
+        assert!(woken(1), "the first");
+        taken.wake_at(Some(4));
+        assert!(!woken(3));
+        assert!(woken(5), "the fourth was among them");
+        assert!(!woken(6));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 mod report;
 mod steps;
-mod tally;
+pub mod tally;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ enum State {
     Failed(String),
     /// The machine lacks something: loud, and a failure in CI.
     Missing(String),
+    /// Not run, since this machine does not allow it.
+    Impossible(String),
     /// Not run, since the step named here failed.
     Skipped(&'static str),
 }
@@ -91,6 +93,7 @@ fn row(step: &Step, before: &[Row], run: impl FnOnce(&mut Tally) -> Outcome) -> 
             Ok(note) => State::Passed(note),
             Err(Failure::Wrong(why)) => State::Failed(why),
             Err(Failure::Missing(what)) => State::Missing(what),
+            Err(Failure::Impossible(why)) => State::Impossible(why),
         },
     };
     Row {
@@ -107,7 +110,7 @@ impl Row {
         let step_failed = match self.state {
             State::Failed(_) => true,
             State::Missing(_) | State::Skipped(_) => in_ci,
-            State::Passed(_) => false,
+            State::Passed(_) | State::Impossible(_) => false,
         };
         self.tally.failed.max(u64::from(step_failed))
     }

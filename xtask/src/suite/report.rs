@@ -51,12 +51,13 @@ fn line(row: &Row) -> String {
         State::Passed(note) => ("ok", note.clone()),
         State::Failed(why) => ("FAILED", why.clone()),
         State::Missing(what) => ("MISSING", what.clone()),
+        State::Impossible(why) => ("NOT RUN", why.clone()),
         State::Skipped(need) => ("skipped", format!("{need} failed")),
     };
     let style = match row.state {
         State::Passed(_) => Style::new().green(),
         State::Failed(_) => Style::new().red(),
-        State::Missing(_) | State::Skipped(_) => Style::new().yellow(),
+        State::Missing(_) | State::Impossible(_) | State::Skipped(_) => Style::new().yellow(),
     };
     let word = painted(&format!("{word:8}"), style);
     format!("{:8} {} {word} {note}", row.name, seconds(row.took))

@@ -5,6 +5,7 @@
 
 use std::process::Command;
 
+use crate::build;
 use crate::cassandra;
 use crate::check::{Failure, Outcome};
 use crate::command;
@@ -61,22 +62,22 @@ pub const STEPS: &[Step] = &[
         run: clippy,
     },
     Step {
+        name: "build",
+        about: "every program and every test",
+        needs: None,
+        run: build,
+    },
+    Step {
         name: "unit",
         about: "tests of every crate but e2e",
-        needs: None,
+        needs: Some("build"),
         run: unit,
     },
     Step {
         name: "docs",
-        about: "rustdoc, file names, errors.md",
-        needs: None,
+        about: "rustdoc, file names, pages that are made, planted bugs",
+        needs: Some("build"),
         run: docs,
-    },
-    Step {
-        name: "build",
-        about: "the binaries that e2e starts",
-        needs: None,
-        run: build,
     },
     Step {
         name: "e2e",
@@ -89,6 +90,12 @@ pub const STEPS: &[Step] = &[
         about: "ten kills under load, checked",
         needs: Some("build"),
         run: faults,
+    },
+    Step {
+        name: "power",
+        about: "three power cuts under load, checked",
+        needs: Some("build"),
+        run: power,
     },
 ];
 
@@ -125,58 +132,53 @@ fn clippy(_: &Repo, _: &mut Tally) -> Outcome {
     let mut cargo = tools::cargo();
     cargo
         .args(["clippy", "--workspace", "--all-targets"])
-        .args(locked());
+        .args(build::locked());
     command::run(cargo.args(["--", "-D", "warnings"]))?;
     Ok(String::new())
 }
 
+fn build(repo: &Repo, _: &mut Tally) -> Outcome {
+    build::all(repo)
+}
+
 fn unit(repo: &Repo, tally: &mut Tally) -> Outcome {
     let node = cassandra::suite_node(repo);
-    let ran = cargo_test(repo, &["--workspace", "--exclude", "heddle-e2e"], tally)?;
+    let targets = cargo_test(repo, &build::unit_targets(repo)?, tally);
+    // Cargo runs examples in documentation only when they are all it is asked for.
+    cargo_test(repo, &["--doc".to_owned()], tally).and(targets)?;
     node?;
-    Ok(ran)
+    Ok(said(tally))
 }
 
 fn docs(repo: &Repo, _: &mut Tally) -> Outcome {
     docs::check(repo)
 }
 
-/// With the tests, so that dependencies have the features of `unit` and none is built twice.
-fn build(_: &Repo, _: &mut Tally) -> Outcome {
-    let mut cargo = tools::cargo();
-    cargo.args([
-        "build",
-        "--workspace",
-        "--exclude",
-        "heddle-e2e",
-        "--bins",
-        "--tests",
-    ]);
-    command::run(cargo.args(locked()))?;
-    Ok(String::new())
-}
-
 fn e2e(repo: &Repo, tally: &mut Tally) -> Outcome {
     let (grpcurl, node) = (tools::grpcurl(repo), cassandra::suite_node(repo));
-    let ran = cargo_test(repo, &["--package", "heddle-e2e"], tally)?;
+    let ran = cargo_test(repo, &build::e2e_targets(repo)?, tally)?;
     grpcurl?;
     node?;
     Ok(ran)
 }
 
 fn faults(repo: &Repo, _: &mut Tally) -> Outcome {
-    lab::kill_cycles(repo, 10)?;
+    lab::cycles(repo, "kill", 10)?;
     Ok("10 cycles".to_owned())
 }
 
+fn power(repo: &Repo, _: &mut Tally) -> Outcome {
+    lab::cycles(repo, "power", 3)?;
+    Ok("3 cycles".to_owned())
+}
+
 /// Runs tests to the end, however many fail, and counts them.
-fn cargo_test(repo: &Repo, which: &[&str], tally: &mut Tally) -> Outcome {
+fn cargo_test(repo: &Repo, which: &[String], tally: &mut Tally) -> Outcome {
     let mut cargo = tools::cargo();
     cargo
-        .arg("test")
+        .args(["test", "--workspace", "--no-fail-fast"])
         .args(which)
-        .args(locked())
-        .arg("--no-fail-fast");
+        .args(build::locked());
     cargo.env("PATH", tools::search_path(repo));
     if let Ok(address) = cassandra::suite_node(repo) {
         cargo.env(cassandra::ADDRESS, address);
@@ -184,19 +186,17 @@ fn cargo_test(repo: &Repo, which: &[&str], tally: &mut Tally) -> Outcome {
         cargo.env(cassandra::XTASK, std::env::current_exe()?);
     }
     let ended = command::stream(&mut cargo, |line| tally.take(line));
-    let note = format!("{} passed, {} failed", tally.passed, tally.failed);
-    let note = match tally.ignored {
-        0 => note,
-        ignored => format!("{note}, {ignored} ignored"),
-    };
     match ended {
-        Ok(()) => Ok(note),
-        Err(_) if tally.failed > 0 => Err(Failure::wrong(note)),
+        Ok(()) => Ok(said(tally)),
+        Err(_) if tally.failed > 0 => Err(Failure::wrong(said(tally))),
         Err(why) => Err(why),
     }
 }
 
-/// In CI the lock file is the truth; at home cargo may complete it after a change.
-fn locked() -> Option<&'static str> {
-    tools::in_ci().then_some("--locked")
+fn said(tally: &Tally) -> String {
+    let note = format!("{} passed, {} failed", tally.passed, tally.failed);
+    match tally.ignored {
+        0 => note,
+        ignored => format!("{note}, {ignored} ignored"),
+    }
 }

@@ -44,6 +44,7 @@ const LADDER: &[(&str, &[&str])] = &[
             PROTO,
             KIT,
             "heddle-gateway",
+            "heddle-chat",
             "heddle-history",
             "heddle-sdk",
             "heddle-lab",

@@ -8,18 +8,18 @@ use crate::tidy::source::Finding;
 
 const FILE_LINES_MAX: usize = 500;
 const FILE_LINES_USUAL_MAX: usize = 400;
-const FUNCTION_LINES_USUAL_MAX: usize = 70;
+const FUNCTION_LINES_MAX: usize = 70;
 const SERVICE_MAIN_LINES_MAX: usize = 20;
 
 /// What must be mended.
 pub fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
-    if !file.is_rust() {
-        return;
-    }
     let length = file.lines().count();
-    if length > FILE_LINES_MAX {
+    if is_code(file) && length > FILE_LINES_MAX {
         let advice = format!("{length} lines, at most {FILE_LINES_MAX}; split it by what it does");
         findings.push(file.finding(0, advice));
+    }
+    if !file.is_rust() {
+        return;
     }
     if is_service_main(file) && length > SERVICE_MAIN_LINES_MAX {
         let advice = format!(
@@ -32,25 +32,26 @@ pub fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
         let advice = "open the module with `//!`: its job, its neighbours, its invariant";
         findings.push(file.finding(1, advice));
     }
+    for (line, length) in functions(&file.text) {
+        if length > FUNCTION_LINES_MAX {
+            let advice =
+                format!("a function of {length} lines, at most {FUNCTION_LINES_MAX}; split it");
+            findings.push(file.finding(line, advice));
+        }
+    }
 }
 
 /// What should be mended, and may stay for a reason.
 pub fn warn(file: &SourceFile, warnings: &mut Vec<Finding>) {
-    if !file.is_rust() {
-        return;
-    }
     let length = file.lines().count();
-    if (FILE_LINES_USUAL_MAX + 1..=FILE_LINES_MAX).contains(&length) {
+    if is_code(file) && (FILE_LINES_USUAL_MAX + 1..=FILE_LINES_MAX).contains(&length) {
         let advice = format!("{length} lines, usually at most {FILE_LINES_USUAL_MAX}");
         warnings.push(file.finding(0, advice));
     }
-    for (line, length) in functions(&file.text) {
-        if length > FUNCTION_LINES_USUAL_MAX {
-            let advice =
-                format!("a function of {length} lines, usually at most {FUNCTION_LINES_USUAL_MAX}");
-            warnings.push(file.finding(line, advice));
-        }
-    }
+}
+
+fn is_code(file: &SourceFile) -> bool {
+    file.is_rust() || file.path.ends_with(".proto")
 }
 
 fn is_service_main(file: &SourceFile) -> bool {
@@ -125,6 +126,23 @@ mod tests {
         assert_eq!(counts(&file("kit/src/a.rs", 401)), (0, 1));
         assert_eq!(counts(&file("kit/src/a.rs", 500)), (0, 1));
         assert_eq!(counts(&file("kit/src/a.rs", 501)), (1, 0));
+        assert_eq!(counts(&file("proto/proto/a.proto", 501)), (1, 0));
+        assert_eq!(counts(&file("docs/a.md", 501)), (0, 0));
+    }
+
+    #[test]
+    fn a_function_fits_a_screen() {
+        let text =
+            |lines: usize| format!("//! Prose.\nfn f() {{\n{}}}\n", "    g();\n".repeat(lines));
+        let counts_of = |lines: usize| {
+            let path = "kit/src/a.rs".to_owned();
+            counts(&SourceFile {
+                path,
+                text: text(lines),
+            })
+        };
+        assert_eq!(counts_of(68), (0, 0));
+        assert_eq!(counts_of(69), (1, 0));
     }
 
     #[test]

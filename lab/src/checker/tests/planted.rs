@@ -10,6 +10,7 @@ fn a_clean_history_yields_none() {
     let observed = Observed {
         sends: 5,
         acknowledged: 5,
+        unanswered: 0,
         deliveries: 30,
         finals: 6,
     };

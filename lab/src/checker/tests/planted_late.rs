@@ -15,9 +15,24 @@ fn cursor_going_back() {
     assert!(check(&history).is_clean());
 }
 
+/// The talk, and what the others were told of each user's delivered mark.
+fn talk_with_marks(delivered: [u64; 3]) -> History {
+    let mut history = talk();
+    for (user, delivered) in (0..).zip(delivered) {
+        history.mark(Mark {
+            device: 0,
+            conversation: 0,
+            user,
+            delivered,
+            read: 0,
+        });
+    }
+    history
+}
+
 #[test]
 fn a_mark_going_back() {
-    let mut history = talk();
+    let mut history = talk_with_marks([5, 5, 5]);
     for read in [3, 4, 2] {
         history.mark(Mark {
             device: 0,
@@ -85,7 +100,7 @@ fn state_divergence_of_marks() {
     let mut history = talk();
     history.finals[3].marks = vec![(0, 5, 4)];
     assert_only(&history, Verdict::StateDivergence, 1);
-    let mut history = talk();
+    let mut history = talk_with_marks([5, 5, 5]);
     history.mark(Mark {
         device: 0,
         conversation: 0,
@@ -94,6 +109,27 @@ fn state_divergence_of_marks() {
         read: 1,
     });
     assert_only(&history, Verdict::StateDivergence, 1);
+}
+
+#[test]
+fn state_divergence_of_a_delivered_mark_that_stays_behind() {
+    // The last messages are 3, 4, 5 by users 2, 0, 1: one's own says as much as a mark.
+    let history = talk_with_marks([5, 4, 5]);
+    assert!(check(&history).is_clean(), "{:?}", check(&history).examples);
+    let mut history = talk_with_marks([5, 4, 4]);
+    assert_only(&history, Verdict::StateDivergence, 1);
+    // A device that did not finish may not have received it.
+    history.finals.retain(|last| last.device / 2 != 2);
+    assert!(check(&history).is_clean());
+}
+
+#[test]
+fn an_answered_leave_that_the_log_lacks_is_lost() {
+    let mut history = clean(3, &[(Op::Say, 0), (Op::Leave, 2), (Op::Say, 1)]);
+    history.left(2, 0, 2);
+    assert!(check(&history).is_clean());
+    history.left(1, 0, 4);
+    assert_only(&history, Verdict::Lost, 1);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::session::track::Step;
 use crate::session::update::Update;
 use heddle_proto::time;
 use heddle_proto::v1::{self, open_session_response::Frame, result::Outcome};
+use prost::Message as _;
 
 /// Updates that wait for the application, beyond which hints are dropped.
 const HINTS_BEHIND_MAX: usize = 128;
@@ -18,11 +19,13 @@ impl Core {
         match frame {
             Frame::Event(delivery) => {
                 let step = self.place(delivery.previous_position, delivery.cursor)?;
-                self.deliver(step, || Update::Event(Box::new(delivery)));
+                let bytes = delivery.encoded_len();
+                self.deliver(step, bytes, Update::Event(Box::new(delivery)));
             }
             Frame::State(delivery) => {
                 let step = self.place(delivery.previous_position, delivery.cursor)?;
-                self.deliver(step, || Update::State(Box::new(delivery)));
+                let bytes = delivery.encoded_len();
+                self.deliver(step, bytes, Update::State(Box::new(delivery)));
             }
             Frame::Result(result) => return self.result(result, now_ms),
             Frame::Signal(signal) => self.hint(Update::Signal(Box::new(signal))),
@@ -50,10 +53,18 @@ impl Core {
         }
     }
 
-    fn deliver(&mut self, step: Step, update: impl FnOnce() -> Update) {
-        if step == Step::Next {
-            self.updates.push_back((update(), None));
+    fn deliver(&mut self, step: Step, bytes: usize, update: Update) {
+        if step != Step::Next {
+            return;
         }
+        if let Some(cursor) = update.cursor() {
+            let full = self.acks.full_at();
+            self.acks.given(cursor.position, bytes);
+            if self.acks.full_at() != full {
+                self.taken.wake_at(self.acks.full_at());
+            }
+        }
+        self.updates.push_back((update, None));
     }
 
     fn hint(&mut self, update: Update) {

@@ -63,6 +63,7 @@ impl Core {
     ) -> Option<v1::OpenSessionRequest> {
         let position = take(&mut self.acks)?;
         self.taken.told(position);
+        self.taken.wake_at(self.acks.full_at());
         let request = v1::AckRequest {
             position,
             ..Default::default()

@@ -1,0 +1,190 @@
+//! Delivered marks outlive what a shard loses short of its process.
+
+use super::*;
+use crate::{
+    config::ChatConfig,
+    conversation::{Conversation, Loaded},
+    shard::{
+        Surroundings,
+        conversations::Live,
+        input::{PeerInput, Taken},
+        owner_changing,
+    },
+};
+use heddle_kit::{Link, ManualClock, SharedClock, Tasks};
+use heddle_proto::{
+    ids::MessageId,
+    internal::{ConversationRow, FanOutState, MemberRow, RawEvent, ReadOutcome},
+    v1::{StateChange, state_change},
+};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tonic::service::Routes;
+
+const NOW_MS: u64 = 1_000_000;
+
+/// A shard that nobody has taken, with nothing behind it.
+fn shard() -> Shard {
+    let clock: SharedClock = ManualClock::at(NOW_MS);
+    let around = Surroundings {
+        config: Arc::new(ChatConfig::default()),
+        clock,
+        tasks: Tasks::new("test"),
+        history: Link::local(Routes::default()),
+        peers: vec![mpsc::channel(1).0],
+        own: mpsc::channel(1).0,
+    };
+    Shard::new(0, around)
+}
+
+fn taken() -> Taken {
+    Taken {
+        epoch: 1,
+        nonce: 7,
+        notes: Vec::new(),
+        found: Vec::new(),
+    }
+}
+
+fn log() -> LogId {
+    LogId::group("alice", &[1; 16])
+}
+
+fn report(id: u64, delivered_seq: u64, read_seq: u64) -> Command {
+    let report = MarkCommand {
+        delivered_seq,
+        read_seq,
+    };
+    Command {
+        id,
+        user_id: "bob".into(),
+        log_id: log().to_bytes(),
+        op: Some(Op::Mark(report)),
+        ..Default::default()
+    }
+}
+
+fn events() -> Vec<RawEvent> {
+    let event = |seq: u8| RawEvent {
+        seq: u64::from(seq),
+        client_message_id: MessageId::mint(NOW_MS, &[seq; 10]).to_bytes(),
+        ..Default::default()
+    };
+    (1..=3).map(event).collect()
+}
+
+/// A talk of alice and bob with three events.
+fn talk() -> Conversation {
+    let member = |name: &str| MemberRow {
+        user_id: name.into(),
+        since_seq: 1,
+        ..Default::default()
+    };
+    let loaded = Loaded {
+        row: Some(ConversationRow::default()),
+        members: vec![member("alice"), member("bob")],
+        events: events(),
+    };
+    Conversation::load(log(), loaded)
+}
+
+/// The delivered marks that wait for the conversation to be loaded.
+fn waiting(shard: &Shard) -> Vec<u64> {
+    use crate::shard::mailboxes::Waiting;
+    let Some(ConversationSlot::Loading(loading)) = shard.conversations.get(&log()) else {
+        return Vec::new();
+    };
+    let seq = |waiting: &Waiting| match waiting {
+        Waiting::Command(_, command) => match &command.op {
+            Some(Op::Mark(report)) => Some(report.delivered_seq),
+            _ => None,
+        },
+        Waiting::Piece(_) => None,
+    };
+    loading.waiting.iter().filter_map(seq).collect()
+}
+
+#[tokio::test]
+async fn a_mark_that_comes_before_the_shard_is_taken_is_taken_in_after() {
+    let mut shard = shard();
+    let edge = Edge::new(1).0;
+    for seq in [2, 3, 1] {
+        shard.on_command(&edge, report(0, seq, 0));
+    }
+    assert_eq!(waiting(&shard), [0u64; 0]);
+    shard.taken(taken());
+    shard.on_tick();
+    assert_eq!(waiting(&shard), [3]);
+}
+
+#[tokio::test]
+async fn marks_of_a_commit_that_failed_are_asked_for_or_taken_in_again() {
+    let mut shard = shard();
+    let (edge, mut frames) = Edge::new(1);
+    shard.taken(taken());
+    let live = Box::new(Live::new(talk()));
+    let slot = ConversationSlot::Ready(live);
+    shard.conversations.insert(log(), slot);
+    // The first is in the batch, the others wait for the interval to be over.
+    for (id, delivered_seq, read_seq) in [(0, 1, 0), (0, 2, 0), (9, 0, 2)] {
+        shard.on_command(&edge, report(id, delivered_seq, read_seq));
+    }
+    shard.told(&log(), 4);
+    shard.roll_back(owner_changing());
+    assert_eq!(
+        shard.recovering.get(&log()),
+        Some(&4),
+        "is fanned out again"
+    );
+    shard.on_tick();
+    assert_eq!(waiting(&shard), [2]);
+    let answered = futures_util::StreamExt::next(&mut frames).await;
+    let results = answered.map(|frame| frame.results).unwrap_or_default();
+    assert_eq!(
+        results.iter().map(|result| result.id).collect::<Vec<_>>(),
+        [9]
+    );
+}
+
+/// What alice is told of bob's delivered mark.
+fn told(states: &[FanOutState]) -> Vec<u64> {
+    let to_alice = states.iter().filter(|state| state.user_id == "alice");
+    let kinds = to_alice.filter_map(|state| StateChange::decode(state.state.clone()).ok()?.kind);
+    let seq = |kind| match kind {
+        state_change::Kind::Mark(mark) if mark.user_id == "bob" => Some(mark.delivered_seq),
+        _ => None,
+    };
+    kinds.filter_map(seq).collect()
+}
+
+#[tokio::test]
+async fn marks_told_again_come_after_those_that_waited_and_with_a_commit() {
+    let mut shard = shard();
+    let edge = Edge::new(1).0;
+    shard.taken(taken());
+    let slot = ConversationSlot::Ready(Box::new(Live::new(talk())));
+    shard.conversations.insert(log(), slot);
+    shard.recovering.insert(log(), 1);
+    shard.start_recovery(log());
+    let read_id = shard.next_id;
+    // Stored and told while the log is fanned out again; then one that is not stored yet.
+    shard.on_command(&edge, report(0, 1, 0));
+    let committed = std::mem::take(&mut shard.batch);
+    shard.carry_out(committed);
+    shard.on_command(&edge, report(0, 2, 0));
+    let read = ReadOutcome {
+        id: read_id,
+        events: events()
+            .iter()
+            .map(|it| it.encode_to_vec().into())
+            .collect(),
+        ..Default::default()
+    };
+    shard.on_read(read);
+    let sent = shard.unsent.iter().flat_map(|(_, input)| match input {
+        PeerInput::FanOut(part) => told(&part.states),
+        _ => Vec::new(),
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), [1]);
+    assert_eq!(told(&shard.batch.told[&log()].states), [2]);
+}
