@@ -1,6 +1,6 @@
 //! Connection: an accepted, greeted socket, with its place among the caps.
 //!
-//! Made by [`super::Incoming`], served by [`crate::serve`]. First gives back the bytes that the
+//! Made by [`super::Incoming`], served by [`mod@crate::serve`]. First gives back the bytes that the
 //! greeting has read, then is the socket.
 //!
 //! Invariant: its place is held exactly as long as the connection exists.

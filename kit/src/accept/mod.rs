@@ -2,7 +2,7 @@
 //!
 //! tonic keeps a peer that says nothing for ever. Here each new socket has one deadline for its
 //! TLS handshake and its first bytes, runs in a task of its own, and counts against three caps.
-//! [`crate::serve`] takes the connections; so could tonic's `serve_with_incoming`.
+//! [`mod@crate::serve`] takes the connections; so could tonic's `serve_with_incoming`.
 //!
 //! Invariant: what is yielded has sent a whole HTTP/2 preface (or, where allowed, an HTTP/1
 //! request line); everything else is closed within the handshake deadline, and counted.

@@ -1,6 +1,6 @@
 //! Error: what is wrong with the settings, said so that it can be put right.
 //!
-//! Made from figment's errors by [`super::load`], shown by [`crate::run`] before it gives up.
+//! Made from figment's errors by [`super::load`], shown by [`mod@crate::run`] before it gives up.
 //!
 //! Invariant: no value is shown, as any of them might be a secret.
 

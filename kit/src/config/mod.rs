@@ -1,7 +1,7 @@
 //! Config: typed settings from defaults, a TOML file, the environment and flags.
 //!
 //! A process declares its settings with [`config!`](crate::config!), whose doc comments are also
-//! the sample file that [`sample`] renders; [`load`] fills them in. Later sources win: defaults,
+//! the sample file that [`sample()`] renders; [`load`] fills them in. Later sources win: defaults,
 //! file, `HEDDLE_SECTION__FIELD` variables, flags.
 //!
 //! Invariant: a setting that does not exist is an error where a person wrote it (file, flags), and

@@ -2,7 +2,7 @@
 //!
 //! tonic keeps deadline, load shedding and peer information in its transport server, so a call
 //! through [`crate::link::Link::Local`] would have none of them. [`Guarded`] holds all of them in
-//! one tower service; [`crate::serve`] puts it behind sockets, a local link calls it directly.
+//! one tower service; [`mod@crate::serve`] puts it behind sockets, a local link calls it directly.
 //!
 //! Invariant: a handler runs only with a permit, a [`Deadline`] and a [`Peer`]; whatever happens
 //! in it, the caller gets a gRPC status, never a transport error or a panic.

@@ -1,8 +1,8 @@
 //! Peer: who is on the other end, as far as the transport knows.
 //!
-//! [`crate::serve`] inserts it for each connection and [`crate::link::Link::Local`] for each call;
-//! handlers read it from the request's extensions. Users are not its business: they are told by
-//! tokens, which the gateway checks.
+//! [`mod@crate::serve`] inserts it for each connection and [`crate::link::Link::Local`] for each
+//! call; handlers read it from the request's extensions. Users are not its business: they are told
+//! by tokens, which the gateway checks.
 //!
 //! Invariant: only a certificate that chains to the configured authority gives names.
 

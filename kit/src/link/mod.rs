@@ -2,7 +2,7 @@
 //!
 //! `XClient::new(link)` works for a peer across the network ([`Link::connect`]) and for one in the
 //! same process ([`Link::local`]), where the call is a function call through the same protobuf.
-//! Beside it, [`outbox`] is the writer's end of a multiplexed stream.
+//! Beside it, [`mod@outbox`] is the writer's end of a multiplexed stream.
 //!
 //! Invariant: both ways pass the same [`Guarded`] layers; a local slot that nobody has filled yet
 //! answers UNAVAILABLE, as an unreachable peer does.

@@ -1,7 +1,7 @@
 //! Heddle and the bare relays, measured in turns in one run: `cargo xtask bench`.
 //!
 //! Each server is a process of its own, started afresh in each round, so that what the machine does
-//! meanwhile meets all of them alike. Medians over the rounds; [`page`](super::page) writes them.
+//! meanwhile meets all of them alike. Medians over the rounds; [`super::page`] writes them.
 //!
 //! Invariant: ratios compare figures of one run on one machine, and a load that lost anything has
 //! no figure.

@@ -1,6 +1,6 @@
 //! The history checker: judges what clients saw against what Heddle promises.
 //!
-//! A workload fills a [`History`] (or loads one from a [`file`]); [`check`] judges it. Pure: no
+//! A workload fills a [`History`] (or loads one from a [`mod@file`]); [`check`] judges it. Pure: no
 //! clock, no network, and no code in common with the server or the SDK.
 //!
 //! Invariant: a verdict is never a guess. What can't be decided from the history (a device that

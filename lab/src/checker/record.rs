@@ -150,6 +150,8 @@ pub struct Final {
     pub unread: Option<u64>,
     /// Marks of members: index of the user, delivered, read. May be of some members only.
     pub marks: Vec<(u32, u64, u64)>,
-    /// Visible messages: indices from [`History::message_state`]. Erased ones may be left out.
+    /// Visible messages: indices from
+    /// [`History::message_state`](super::history::History::message_state). Erased ones may be left
+    /// out.
     pub messages: Vec<u32>,
 }

@@ -1,7 +1,7 @@
 //! IRC days: real talk of hundreds of people, as input for replays.
 //!
-//! `Day` is the file as written, [`script`] turns it into users and steps, and [`generate`] makes
-//! logs of the same form for tests. Knows nothing of gRPC; the replay drives sessions from a
+//! `Day` is the file as written, [`script`] turns it into users and steps, and [`mod@generate`]
+//! makes logs of the same form for tests. Knows nothing of gRPC; the replay drives sessions from a
 //! script.
 //!
 //! Invariant: every line of the file is one `Line`. What is not understood is `Odd`, kept and

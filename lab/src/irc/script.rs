@@ -1,6 +1,6 @@
 //! A day as users and steps: who says what, in which order, as a member from when to when.
 //!
-//! Made from a [`Day`](super::Day), walked by the replay. Knows no server: a step says what the log
+//! Made from a [`super::Day`], walked by the replay. Knows no server: a step says what the log
 //! asks for, the replay decides how to do it.
 //!
 //! Invariant: walking the steps from the founders on, each join is of one who is no member, each

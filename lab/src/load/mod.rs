@@ -1,6 +1,6 @@
 //! The load driver: one code for Heddle and for the relays that it is compared to.
 //!
-//! A [`Plan`] says who sends to whom and how fast, [`run`] carries it out over any
+//! A [`Plan`] says who sends to whom and how fast, [`run()`] carries it out over any
 //! [`ChatTransport`], a [`LoadReport`] says what came of it. Knows no protocol.
 //!
 //! Invariant: a transport can't make itself look good. Ids, bodies, pacing, clocks and counting

@@ -9,7 +9,8 @@ use std::time::Duration;
 pub struct ServerSpec {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments; with a fixed port, so that a restart has the same one ([`free_port`]).
+    /// Its arguments; with a fixed port, so that a restart has the same one
+    /// ([`super::free_port`]).
     pub args: Vec<String>,
     /// Environment variables besides the inherited ones.
     pub env: Vec<(String, String)>,

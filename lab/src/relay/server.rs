@@ -1,7 +1,7 @@
 //! The relay's server: sessions in, frames out.
 //!
 //! A frame's way: `Session::run` reads it; bare, it fans out at once; durable, it goes to the
-//! [`disk_log`](super::disk_log), which fans out after the sync.
+//! [`disk_log`], which fans out after the sync.
 //!
 //! Invariant: a session's reader never waits for another session or for the disk.
 

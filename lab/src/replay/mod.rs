@@ -2,8 +2,8 @@
 //!
 //! [`cast`] makes the people and their devices ([`person`], [`device`]), [`direct`] walks the day's
 //! steps with sessions going offline and the server being killed on the way, [`judge`] compares
-//! what every device got with the server's log and that with the file. [`mod@line`] is what is said,
-//! [`ledger`] what all share.
+//! what every device got with the server's log and that with the file. [`mod@line`] is what is
+//! said, [`ledger`] what all share.
 //!
 //! Invariant: the judgement rests on the file and on what the devices got; the server's own log is
 //! judged, too.
