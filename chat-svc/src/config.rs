@@ -28,8 +28,8 @@ heddle_kit::config! {
         pub logs_max: usize = 50_000,
         /// Commands and events that may wait for one log to be loaded.
         pub waiting_max: usize = 4_096,
-        /// Reads of a shard that may be under way at once.
-        pub reads_max: usize = 1_024,
+        /// Reads that may be under way at once, over all shards; history-svc takes twice as many.
+        pub reads_max: usize = 2_048,
     }
 }
 
@@ -39,6 +39,11 @@ impl ChatConfig {
         let cores = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         let count = if self.shards == 0 { cores } else { self.shards };
         count.clamp(1, 1024)
+    }
+
+    /// Reads of one shard that may be under way at once.
+    pub fn reads_per_shard(&self) -> usize {
+        (self.reads_max / self.shard_count() as usize).max(1)
     }
 }
 

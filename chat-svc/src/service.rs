@@ -55,7 +55,7 @@ impl ChatService {
     ) -> Self {
         let config = Arc::new(config);
         let (shards, inputs): (Vec<_>, Vec<_>) = (0..config.shard_count())
-            .map(|_| queues(config.queue_len_max, config.reads_max))
+            .map(|_| queues(config.queue_len_max, config.reads_per_shard()))
             .unzip();
         let peers: Vec<_> = shards.iter().map(|queues| queues.peer.clone()).collect();
         // Drained before the links: what a shard has under way comes back over them.

@@ -1,8 +1,13 @@
 //! Erased is erased: from every answer at once, from the disk with the next compaction (P10);
 //! deleted for oneself is gone for oneself.
 
-use heddle_e2e::{World, people::id_of, world::Failure};
+use heddle_e2e::{
+    World,
+    people::{event_of, id_of},
+    world::Failure,
+};
 use heddle_history::EmbeddedStore;
+use heddle_proto::ids::LogId;
 use heddle_sdk::{Page, Update, text, v1};
 use std::{
     fs,
@@ -146,6 +151,44 @@ async fn erased_is_erased_from_answers_and_from_the_disk() -> Result<(), Failure
     let told = again.pages(talk, true).await?;
     let erased = told.iter().find(|event| event.seq == seq);
     assert!(erased.is_some_and(is_erased), "{erased:?}");
+    world.stop().await;
+    Ok(())
+}
+
+/// The mailbox's shard cannot write while a message is sent to it, edited and erased, so that all
+/// of it waits there; written at last, none of it arrives with a body.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_while_it_is_erased_arrives_without_its_body() -> Result<(), Failure> {
+    const SHARDS: u32 = 4;
+    let mut world = World::start_with(|config| config.chat.shards = SHARDS).await?;
+    let alice = world.person("alice", "phone").await?;
+    // A mailbox whose shard has no other work here: elsewhere everything goes on.
+    let group = alice.client.create_group("talk", Vec::new()).await?;
+    let talk = id_of(&group)?;
+    let busy = [talk.shard(SHARDS), LogId::mailbox("alice").shard(SHARDS)];
+    let idle = |name: &String| !busy.contains(&LogId::mailbox(name).shard(SHARDS));
+    let bob = (0..).map(|number| format!("bob-{number}")).find(idle);
+    let bob = bob.ok_or("no name is left")?;
+    alice.client.add_members(talk, vec![bob.clone()]).await?;
+    let faults = world.restart_faulty().await?;
+    let alice = world.person("alice", "phone").await?;
+    let mut phone = world.person(&bob, "phone").await?;
+    faults.refuse_log(Some(LogId::mailbox(&bob)));
+    let seq = alice.say(talk, "canary-3b77d0").await?;
+    alice
+        .client
+        .edit(talk, seq, text("canary-edit-91c2"))
+        .await?;
+    alice.client.erase(talk, seq).await?;
+    alice.say(talk, "the end").await?;
+    faults.refuse_log(None);
+    phone.hears("the end").await;
+    let seen = format!("{:?}", phone.seen);
+    assert!(!seen.contains("canary"), "{seen}");
+    let events = phone.seen.iter().filter_map(event_of);
+    let seqs: Vec<_> = events.map(|event| event.seq).collect();
+    let due: Vec<_> = (seq - 1..=seq + 3).collect();
+    assert_eq!(seqs, due, "nothing is missing, and all is in order");
     world.stop().await;
     Ok(())
 }

@@ -25,8 +25,8 @@ heddle_kit::config! {
         pub reads_in_flight_max: usize = 4096,
         /// Commits of one stream under way; one more is refused.
         pub commits_in_flight_max: usize = 4096,
-        /// Answers of one stream that wait to be written (bytes). Past it a read is answered
-        /// RESOURCE_EXHAUSTED.
+        /// Answers of one stream that wait to be written (bytes). Past half of it reads wait for
+        /// their turn.
         pub answers_bytes_max: usize = 64 << 20,
         /// Commits are refused while the file system has less free space than this (bytes).
         pub disk_free_bytes_min: u64 = 128 << 20,

@@ -5,7 +5,8 @@
 //! store in the order of their frames, since the store takes its order from the calls.
 //!
 //! Invariant: every item of every frame is answered exactly once while the stream lives; what is
-//! in flight is bounded per stream, and what is beyond the bound is refused, not delayed.
+//! in flight is bounded per stream, and what is beyond the bound is refused, not delayed. Reads
+//! begin only while there is room for their answers, so that no number of large ones ends a stream.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use heddle_kit::Tasks;
 use heddle_kit::link::{Outbox, OutboxOptions, outbox};
 use heddle_proto::internal::store_service_server::{StoreService, StoreServiceServer};
 use heddle_proto::internal::{
-    Commit, CommitOutcome, CommitRequest, CommitResponse, CommitStatus, ReadOutcome, ReadRequest,
-    ReadResponse, TakeShardsRequest, TakeShardsResponse,
+    Commit, CommitOutcome, CommitRequest, CommitResponse, CommitStatus, Read, ReadOutcome,
+    ReadRequest, ReadResponse, TakeShardsRequest, TakeShardsResponse,
 };
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,6 +31,10 @@ use crate::store::{EventStore, ReadError, StoreError, outcome};
 
 /// A frame of commits may be this large; shards keep below it (a batch is 1 MiB at most).
 pub const FRAME_BYTES_MAX: usize = 32 << 20;
+/// Reads of one stream that are at work or answered into full outboxes at once, by frames and by
+/// reads of a frame; the others wait for their turn.
+const FRAMES_AT_ONCE: usize = 4;
+const READS_AT_ONCE: usize = 64;
 /// Shards named in one request to take them.
 const TAKE_SHARDS_MAX: usize = 65_536;
 
@@ -107,6 +113,7 @@ impl StoreService for StoreDoor {
         let link = ReadLink {
             store: self.store.clone(),
             answers,
+            at_work: Semaphore::new(FRAMES_AT_ONCE),
             in_flight_max: self.config.reads_in_flight_max,
         };
         let stopping = self.tasks.stopping().clone();
@@ -203,6 +210,7 @@ impl CommitLink {
 struct ReadLink {
     store: Arc<dyn EventStore>,
     answers: Outbox<ReadOutcome>,
+    at_work: Semaphore,
     in_flight_max: usize,
 }
 
@@ -227,16 +235,17 @@ impl ReadLink {
         }
     }
 
-    /// Answers one frame; returns how many reads it had.
-    async fn frame(&self, reads: Vec<heddle_proto::internal::Read>) -> usize {
+    /// Answers one frame, as there is room for answers; returns how many reads it had.
+    async fn frame(&self, mut reads: Vec<Read>) -> usize {
         let count = reads.len();
-        query::run(&*self.store, reads, |outcome| {
-            let id = outcome.id;
-            if self.answers.try_send(outcome).is_err() {
-                self.exhausted(id);
-            }
-        })
-        .await;
+        while !reads.is_empty() {
+            let rest = reads.split_off(reads.len().min(READS_AT_ONCE));
+            let _turn = self.at_work.acquire().await;
+            self.answers.room().await;
+            let answer = |outcome| self.answers.send_permitted(outcome);
+            query::run(&*self.store, reads, answer).await;
+            reads = rest;
+        }
         count
     }
 

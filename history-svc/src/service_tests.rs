@@ -159,6 +159,31 @@ async fn more_than_may_be_in_flight_is_refused_not_delayed() {
 }
 
 #[tokio::test]
+async fn answers_larger_than_what_may_wait_all_come() {
+    let mut door = door(|config| config.answers_bytes_max = 4_096).await;
+    let epoch = door.take().await;
+    let (send, mut answers) = door.commits().await;
+    let commits = vec![commit(1, epoch, vec![batch(log(1), 1, 100)])];
+    send.send(CommitRequest { commits }).await.unwrap();
+    answers.message().await.unwrap().unwrap();
+    let (send, mut answers) = door.reads().await;
+    const READS: u64 = 2_000;
+    for frame in 0..READS / 200 {
+        let reads = (0..200).map(|offset| range(200 * frame + offset)).collect();
+        send.send(ReadRequest { reads }).await.unwrap();
+    }
+    drop(send);
+    let (mut good, mut bytes) = (0, 0);
+    while let Some(frame) = answers.message().await.unwrap() {
+        bytes += prost::Message::encoded_len(&frame);
+        let outcomes = frame.outcomes.into_iter();
+        good += outcomes.filter(|it| it.events.len() == 100).count();
+    }
+    assert_eq!(good as u64, READS);
+    assert!(bytes > 100 * 4_096, "{bytes}");
+}
+
+#[tokio::test]
 async fn a_caller_that_reads_no_answers_is_told_or_left() {
     let mut door = door(|config| config.reads_in_flight_max = 8).await;
     let epoch = door.take().await;

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
-use heddle_proto::internal::{Commit, CommitOutcome, CommitStatus};
+use heddle_proto::{
+    ids::LogId,
+    internal::{Commit, CommitOutcome, CommitStatus},
+};
 
 use crate::store::{EventStore, ReadResult, StoreError, StoreRead, outcome};
 
@@ -27,6 +30,7 @@ pub struct Faults {
     failing_in: AtomicU64,
     read_only: AtomicBool,
     delay_ms: AtomicU64,
+    refused_log: Mutex<Option<LogId>>,
     unsynced: Mutex<Vec<Commit>>,
     killed: AtomicBool,
 }
@@ -42,6 +46,26 @@ impl Faults {
     /// unknown, and everything after it is refused.
     pub fn fail_sync(&self, n: u64) {
         self.failing_in.store(n, Ordering::SeqCst);
+    }
+
+    /// Refuses commits that extend this log, as a store without room does, until told otherwise.
+    pub fn refuse_log(&self, log: Option<LogId>) {
+        *self
+            .refused_log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = log;
+    }
+
+    fn is_refused(&self, commits: &[Commit]) -> bool {
+        let refused = self
+            .refused_log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(log) = refused.as_ref().map(LogId::to_bytes) else {
+            return false;
+        };
+        let mut batches = commits.iter().flat_map(|commit| &commit.batches);
+        batches.any(|batch| batch.log_id == log)
     }
 
     /// Answers commits this much later.
@@ -136,6 +160,10 @@ impl EventStore for FaultyStore {
     fn commit(&self, commits: Vec<Commit>) -> BoxFuture<'static, Vec<CommitOutcome>> {
         if let Some((status, text)) = self.faults.refusal(commits.iter().any(writes)) {
             let refuse = |commit: Commit| outcome(commit.id, status, text);
+            return ready(commits.into_iter().map(refuse).collect()).boxed();
+        }
+        if self.faults.is_refused(&commits) {
+            let refuse = |commit: Commit| outcome(commit.id, CommitStatus::Refused, "as asked");
             return ready(commits.into_iter().map(refuse).collect()).boxed();
         }
         let delay = Duration::from_millis(self.faults.delay_ms.load(Ordering::SeqCst));

@@ -49,6 +49,8 @@ enum Command {
     Kill(CycleOptions),
     /// Cut the power of the server's disk at random instants and check what everybody got
     Power(PowerOptions),
+    /// Fill the server's disk and make room again, at random instants, and check what everybody got
+    Full(CycleOptions),
     /// Measure Heddle and the relays in turns, and write docs/performance.md
     Compare(CompareOptions),
     /// Say where the server's CPU goes under a load, by hop; needs `perf`
@@ -101,6 +103,7 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::Replay(options) => replay(&options).await,
         Command::Kill(options) => Ok(faults::kill::run(&options).await?),
         Command::Power(options) => Ok(faults::power::run(&options).await?),
+        Command::Full(options) => Ok(faults::full::run(&options).await?),
         Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),
         Command::Profile(options) => profile::run(&options).await.map_err(Failure::from),
     }

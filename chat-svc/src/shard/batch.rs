@@ -14,7 +14,7 @@ use heddle_proto::{
     ids::LogId,
     internal::{
         AttachCommand, Blank, Cell, Commit, EphemeralCommand, FanOut, FanOutEvent, FanOutState,
-        LogBatch, command_result,
+        LogBatch, PointerKind, command_result,
     },
     v1::Cursor,
 };
@@ -73,6 +73,8 @@ pub struct Due {
     pub body: Bytes,
     /// The conversation of an event; empty: a change of state.
     pub conversation_id: Bytes,
+    /// Kind and seq of an event.
+    pub which: (PointerKind, u64),
     /// When the event was stored, in milliseconds since the Unix epoch; 0: a change of state.
     pub time_ms: u64,
     /// The trace that it is part of; empty: none.
@@ -83,17 +85,20 @@ pub struct Due {
 pub struct Job {
     /// What arrived.
     pub fan_out: FanOut,
+    /// Grows with each fan-out that comes to the shard.
+    pub arrival: u64,
     left: AtomicU32,
     /// One of its recipients could not be served.
     pub stuck: std::sync::atomic::AtomicBool,
 }
 
 impl Job {
-    /// A fan-out with this many recipients and states.
-    pub fn new(fan_out: FanOut) -> Arc<Self> {
+    /// A fan-out, none of whose recipients is stored; `arrival` is its place among others.
+    pub fn new(fan_out: FanOut, arrival: u64) -> Arc<Self> {
         let left = AtomicU32::new((fan_out.recipients.len() + fan_out.states.len()) as u32);
         Arc::new(Self {
             fan_out,
+            arrival,
             left,
             stuck: false.into(),
         })

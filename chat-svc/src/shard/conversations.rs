@@ -290,11 +290,12 @@ impl Shard {
             Purpose::Fact(fact) => vec![Waiting::Command(fact.waiting.0, fact.waiting.1)],
             Purpose::Ids(ids) => vec![Waiting::Command(ids.waiting.0, ids.waiting.1)],
             Purpose::Hide(hide) => vec![Waiting::Command(hide.waiting.0, hide.waiting.1)],
-            Purpose::Hole(_, piece) => vec![Waiting::Piece(piece)],
+            Purpose::Hole(user, piece) => {
+                self.held.unblock(&user);
+                vec![Waiting::Piece(piece)]
+            }
             Purpose::Recover(recover) => {
-                // The log is loaded and fanned out again once the store reads.
-                self.recovering.insert(recover.log, recover.next_seq);
-                self.conversations.remove(&recover.log);
+                self.recover_later(recover);
                 Vec::new()
             }
         };

@@ -166,8 +166,9 @@ impl Shard {
         let Due {
             user,
             entry,
-            body,
+            mut body,
             conversation_id,
+            which,
             time_ms,
             trace_parent,
         } = due;
@@ -177,6 +178,9 @@ impl Shard {
         let Some(of_user) = self.sessions.get(&user) else {
             return;
         };
+        if let Some(blank) = self.erasures.blanked(&conversation_id, which, &body) {
+            body = blank;
+        }
         let nonce = self.nonce();
         for session in &of_user.sessions {
             let delivery = Delivery {

@@ -22,6 +22,7 @@ impl Shard {
     /// Sends what a batch tells, or keeps it until the log has been fanned out again: a newer
     /// membership must not reach a mailbox before the end of an older one.
     pub(super) fn fan_out_in_turn(&mut self, log: LogId, told: Told) {
+        self.note_erased(log.as_bytes(), &told.events);
         let slot = self.conversations.get_mut(&log);
         if let Some(ConversationSlot::Ready(live)) = slot
             && let Some(held) = &mut live.held
@@ -32,7 +33,8 @@ impl Shard {
     }
 
     /// Sends what a conversation tells to the shards of its recipients; a range closes with it.
-    pub(super) fn fan_out(&mut self, log: LogId, told: Told, last_of_range: bool) {
+    pub(super) fn fan_out(&mut self, log: LogId, mut told: Told, last_of_range: bool) {
+        self.blank_erased(log.as_bytes(), &mut told.events);
         let shard_count = self.around.peers.len() as u32;
         let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
             return;
@@ -119,7 +121,9 @@ impl Shard {
         match input {
             PeerInput::FanOut(fan_out) if fan_out.ephemeral.is_some() => self.deliver_now(*fan_out),
             PeerInput::FanOut(fan_out) => {
-                let job = Job::new(*fan_out);
+                self.note_erasures(&fan_out);
+                self.arrivals += 1;
+                let job = Job::new(*fan_out, self.arrivals);
                 let count = job.fan_out.recipients.len() + job.fan_out.states.len();
                 for index in 0..count as u32 {
                     self.apply_or_hold((job.clone(), index));
@@ -131,15 +135,6 @@ impl Shard {
                     self.fan_out_stored(&ack);
                 }
             }
-        }
-    }
-
-    /// Without ownership nothing is taken in; it is held until the shard is taken again.
-    pub(super) fn apply_or_hold(&mut self, piece: Piece) {
-        if self.ownership.is_some() {
-            self.apply_piece(piece);
-        } else {
-            self.held.push(piece);
         }
     }
 

@@ -216,9 +216,10 @@ impl Shard {
         }
         let pushes = !mailbox.pushes.is_empty();
         let now_ms = self.now_ms();
+        let noted_window = self.recovering.mailboxes.remove(&user).unwrap_or(0);
         let live = LiveMailbox {
             mailbox,
-            noted_window: 0,
+            noted_window,
             push_scheduled: false,
             used_ms: now_ms,
         };
@@ -230,7 +231,7 @@ impl Shard {
         for waiting in loading.waiting {
             match waiting {
                 Waiting::Command(edge, command) => self.mailbox_command(&edge, command),
-                Waiting::Piece(piece) => self.apply_piece(piece),
+                Waiting::Piece(piece) => self.apply_or_hold(piece),
             }
         }
     }

@@ -143,6 +143,7 @@ impl Shard {
                     entry,
                     body: event.event.clone(),
                     conversation_id: conversation_id.clone(),
+                    which: (event.kind(), event.seq),
                     time_ms: event.time_ms,
                     trace_parent,
                 });
@@ -168,6 +169,7 @@ impl Shard {
             entry,
             body: state.clone(),
             conversation_id: Bytes::new(),
+            which: Default::default(),
             time_ms: 0,
             trace_parent: String::new(),
         });

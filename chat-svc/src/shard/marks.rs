@@ -80,7 +80,8 @@ impl Shard {
         };
         if !live.open.is_empty() {
             let from_seq = live.open.from_seq(live.conversation.head_seq() + 1);
-            self.recovering.insert(*log, from_seq);
+            let from = (from_seq, live.open.noted_window);
+            self.recovering.conversations.insert(*log, from);
         }
         let unconfirmed_ms = self.now_ms().saturating_sub(UNCONFIRMED_MS);
         for (user_id, progress) in live.marks {

@@ -12,7 +12,9 @@ pub mod batch;
 mod conversations;
 pub mod edges;
 mod effects;
+mod erasures;
 mod fan_out;
+mod held;
 mod hide;
 pub mod input;
 mod load;
@@ -31,8 +33,9 @@ use crate::{
     config::ChatConfig,
     store_link::{self, StoreOutboxes},
 };
-use batch::{Batch, Piece};
+use batch::Batch;
 use conversations::ConversationSlot;
+use erasures::Erasures;
 use heddle_kit::{FastMap, Link, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
     errors::Fault,
@@ -40,10 +43,12 @@ use heddle_proto::{
     internal::{Command, CommitOutcome, CommitStatus, PushIntent},
     v1::ErrorReason,
 };
+use held::Held;
 use input::{EdgeInput, PeerInput, ShardInputs, StoreInput, Taken};
 use mailboxes::{MailboxSlot, SessionsOf};
 use measure::Measures;
 use reads::Reads;
+use recover::Recovering;
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
@@ -91,11 +96,13 @@ pub struct Shard {
     next_id: u64,
     unsent: VecDeque<(u32, PeerInput)>,
     outstanding: FastMap<u64, (LogId, u64)>,
-    held: Vec<Piece>,
+    erasures: Erasures,
+    held: Held,
+    arrivals: u64,
     held_marks: FastMap<(LogId, String), u64>,
     intents: FastMap<u64, (Arc<str>, [u8; 16])>,
     cursors_dirty: HashSet<(Arc<str>, String)>,
-    recovering: FastMap<LogId, u64>,
+    recovering: Recovering,
     timers: Timers,
     measures: Measures,
     read_only_until_ms: u64,
@@ -105,7 +112,7 @@ pub struct Shard {
 impl Shard {
     /// Shard number `index`; it takes itself over as it starts to run.
     pub fn new(index: u32, around: Surroundings) -> Self {
-        let reads = Reads::new(around.config.reads_max);
+        let reads = Reads::new(around.config.reads_per_shard());
         let turn_ms = around.clock.now_ms();
         Self {
             index,
@@ -122,11 +129,13 @@ impl Shard {
             next_id: store_link::first_id(index),
             unsent: VecDeque::new(),
             outstanding: FastMap::default(),
-            held: Vec::new(),
+            erasures: Erasures::default(),
+            held: Held::default(),
+            arrivals: 0,
             held_marks: FastMap::default(),
             intents: FastMap::default(),
             cursors_dirty: HashSet::new(),
-            recovering: FastMap::default(),
+            recovering: Recovering::default(),
             timers: Timers::default(),
             measures: Measures::new(),
             read_only_until_ms: 0,
@@ -274,11 +283,10 @@ impl Shard {
                 }
             }
             CommitStatus::Refused => {
-                tracing::error!(
-                    shard = self.index,
-                    reason = outcome.message,
-                    "commit refused"
-                );
+                if self.now_ms() >= self.read_only_until_ms {
+                    let (shard, reason) = (self.index, &outcome.message);
+                    tracing::error!(shard, reason, "commits are refused: read-only");
+                }
                 self.read_only_until_ms = self.now_ms() + READ_ONLY_MS;
                 self.roll_back(read_only(&outcome.message));
             }
@@ -327,7 +335,7 @@ impl Shard {
         self.drop_conversations(&fault);
         self.mailboxes.clear();
         self.outstanding.clear();
-        self.recovering.clear();
+        self.recovering = Recovering::default();
         self.take();
     }
 

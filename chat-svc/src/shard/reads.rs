@@ -30,6 +30,9 @@ use std::{
 /// Events read back at once when an old id is looked for.
 const READ_BACK_EVENTS: u32 = 1_000;
 
+/// How often failed reads are told of, in milliseconds.
+const FAILED_READS_INTERVAL_MS: u64 = 1_000;
+
 /// What a read is for.
 pub(super) enum Purpose {
     /// A part of a conversation to be loaded.
@@ -69,6 +72,9 @@ pub(super) struct Reads {
     under_way: HashMap<u64, (Read, Purpose)>,
     queued: VecDeque<(Query, Purpose)>,
     max: usize,
+    /// Those that failed and were not told of yet, and when that was done last.
+    failed: u32,
+    told_ms: u64,
 }
 
 impl Reads {
@@ -77,7 +83,15 @@ impl Reads {
             under_way: HashMap::new(),
             queued: VecDeque::new(),
             max,
+            failed: 0,
+            told_ms: 0,
         }
+    }
+
+    /// Ids of those under way.
+    #[cfg(test)]
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.under_way.keys().copied()
     }
 
     /// Forgets all: the state that they were for is gone. What they were for comes back.
@@ -126,11 +140,7 @@ impl Shard {
             self.read(query, purpose);
         }
         if outcome.code != 0 {
-            tracing::error!(
-                shard = self.index,
-                reason = outcome.message,
-                "a read failed"
-            );
+            self.note_failed_read(&outcome.message);
             let fault = fault_of(&outcome);
             return self.refuse_waiting(purpose, &fault);
         }
@@ -142,6 +152,17 @@ impl Shard {
             Purpose::Hide(hide) => self.hide_read(*hide, &outcome.events),
             Purpose::Hole(user, piece) => self.hole_read(&user, piece, &outcome.events),
             Purpose::Recover(recover) => self.recover_read(recover, outcome),
+        }
+    }
+
+    /// Says so, once a second at most: many fail together.
+    fn note_failed_read(&mut self, reason: &str) {
+        self.reads.failed += 1;
+        let now_ms = self.now_ms();
+        if now_ms >= self.reads.told_ms + FAILED_READS_INTERVAL_MS {
+            let (shard, reads) = (self.index, std::mem::take(&mut self.reads.failed));
+            tracing::error!(shard, reads, reason, "reads failed");
+            self.reads.told_ms = now_ms;
         }
     }
 

@@ -15,12 +15,25 @@ use crate::{
     conversation::{MARKS_MEMBERS_MAX, event},
 };
 use bytes::Bytes;
+use heddle_kit::FastMap;
 use heddle_proto::{
     ids::LogId,
     internal::{Cell, FanOutEvent, NoteRow, RawEvent, ReadOutcome, StuckRow, Table},
 };
 use prost::Message as _;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
+
+/// What was noted and is not under way again yet: where to begin, and the window of its note (0: any
+/// that is in the store).
+#[derive(Default)]
+pub(super) struct Recovering {
+    /// Conversations, with the first seq that may be missing somewhere.
+    pub conversations: FastMap<LogId, (u64, u64)>,
+    /// Mailboxes whose pushes may not be settled.
+    pub mailboxes: FastMap<Arc<str>, u64>,
+    /// Those whose log could not be read; tried again at a later tick.
+    again: Vec<Recover>,
+}
 
 /// A log that is fanned out again, page by page.
 pub(super) struct Recover {
@@ -40,27 +53,57 @@ fn fan_out_event(bytes: &Bytes) -> Option<FanOutEvent> {
 
 impl Shard {
     /// Loads what had work open; fanning out begins as each log is there.
-    pub(super) fn recover(&mut self, notes: Vec<NoteRow>) {
-        for note in notes {
+    pub(super) fn recover(&mut self, notes: Vec<(u64, NoteRow)>) {
+        for (window, note) in notes {
             if note.mailbox {
-                if !self.mailboxes.contains_key(note.user_id.as_str()) {
-                    self.load_mailbox(note.user_id.into(), Vec::new());
-                }
+                let user: Arc<str> = note.user_id.into();
+                self.recovering.mailboxes.insert(user, window);
             } else if let Some(log) = LogId::from_wire(&note.log_id) {
-                self.recovering.insert(log, note.from_seq);
-                if !self.conversations.contains_key(&log) {
-                    self.load_conversation(log, Vec::new());
-                }
+                let from = (note.from_seq, window);
+                self.recovering.conversations.insert(log, from);
             }
         }
-        for piece in std::mem::take(&mut self.held) {
-            self.apply_or_hold(piece);
+        self.load_recovering();
+        self.apply_held();
+    }
+
+    /// Loads what is to be recovered, again where that failed.
+    pub(super) fn load_recovering(&mut self) {
+        let logs = self.recovering.conversations.keys();
+        let logs = logs.filter(|log| !self.conversations.contains_key(*log));
+        for log in logs.copied().collect::<Vec<_>>() {
+            self.load_conversation(log, Vec::new());
+        }
+        let users = self.recovering.mailboxes.keys();
+        let users = users.filter(|user| !self.mailboxes.contains_key(*user));
+        for user in users.cloned().collect::<Vec<_>>() {
+            self.load_mailbox(user, Vec::new());
+        }
+        for recover in std::mem::take(&mut self.recovering.again) {
+            if self.is_recovering(&recover) {
+                self.go_on(recover);
+            }
+        }
+    }
+
+    /// A log could not be read. The conversation stays: what was accepted since may be on its way
+    /// to the store, so that one loaded now could miss it.
+    pub(super) fn recover_later(&mut self, recover: Recover) {
+        self.recovering.again.push(recover);
+    }
+
+    /// Whether the conversation is still the one that this began with; one that was dropped
+    /// meanwhile recovers anew.
+    fn is_recovering(&self, recover: &Recover) -> bool {
+        match self.conversations.get(&recover.log) {
+            Some(ConversationSlot::Ready(live)) => live.open.has(recover.range),
+            _ => false,
         }
     }
 
     /// A conversation is loaded: if it had work open, that begins.
     pub(super) fn start_recovery(&mut self, log: LogId) {
-        let Some(from_seq) = self.recovering.remove(&log) else {
+        let Some((from_seq, window)) = self.recovering.conversations.remove(&log) else {
             return;
         };
         let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
@@ -68,6 +111,7 @@ impl Shard {
         };
         let head_seq = live.conversation.head_seq();
         live.held = Some(Vec::new());
+        live.open.noted_window = window;
         let range = live.open.begin(from_seq.min(head_seq + 1));
         let recover = Recover {
             log,
@@ -87,10 +131,8 @@ impl Shard {
     }
 
     pub(super) fn recover_read(&mut self, mut recover: Recover, outcome: ReadOutcome) {
-        match self.conversations.get(&recover.log) {
-            Some(ConversationSlot::Ready(live)) if live.open.has(recover.range) => {}
-            // The conversation was dropped meanwhile, and recovers anew.
-            _ => return,
+        if !self.is_recovering(&recover) {
+            return;
         }
         let events: Vec<_> = outcome.events.iter().filter_map(fan_out_event).collect();
         let Some(last) = events.last() else {
@@ -152,6 +194,7 @@ impl Shard {
             return;
         };
         tracing::info!(%log, from_seq, to_seq, "a mailbox misses events; reading them");
+        self.held.block(user);
         self.read(
             range(&log, from_seq, to_seq),
             Purpose::Hole(user.into(), piece),
@@ -159,6 +202,12 @@ impl Shard {
     }
 
     pub(super) fn hole_read(&mut self, user: &str, piece: Piece, read: &[Bytes]) {
+        self.held.unblock(user);
+        self.fill(user, piece, read);
+        self.apply_held();
+    }
+
+    fn fill(&mut self, user: &str, piece: Piece, read: &[Bytes]) {
         if !matches!(self.mailboxes.get(user), Some(MailboxSlot::Ready(_))) {
             return self.apply_or_hold(piece);
         }
@@ -234,8 +283,8 @@ impl Shard {
         }
     }
 
-    /// The window of the oldest note of a log whose work is open. A log that was just recovered has
-    /// not been noted again yet: all notes in the store still count then.
+    /// The window of the oldest note of a log whose work is open. Of a log that was dropped and
+    /// loaded again it is not known: all notes in the store still count then.
     fn oldest_open_window(&self) -> u64 {
         let in_store = self.timers.notes.keys().next().copied().unwrap_or(u64::MAX);
         let known = |window: u64| if window == 0 { in_store } else { window };
@@ -249,7 +298,10 @@ impl Shard {
             MailboxSlot::Ready(live) => Some(known(live.noted_window)),
             MailboxSlot::Loading(_) => None,
         });
-        let recovering = (!self.recovering.is_empty()).then_some(in_store);
+        let recovering = self.recovering.conversations.values();
+        let recovering = recovering.map(|(_, window)| window);
+        let recovering = recovering.chain(self.recovering.mailboxes.values());
+        let recovering = recovering.map(|window| known(*window));
         conversations
             .chain(mailboxes)
             .chain(recovering)

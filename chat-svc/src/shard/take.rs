@@ -116,12 +116,12 @@ impl Taking {
                 }
             }
         }
-        Ok((newest.into_values().map(|(_, note)| note).collect(), found))
+        Ok((newest.into_values().collect(), found))
     }
 }
 
 /// The notes that count, and where all of them stand: window, partition, log.
-type Notes = (Vec<NoteRow>, Vec<(u64, Bytes, Bytes)>);
+type Notes = (Vec<(u64, NoteRow)>, Vec<(u64, Bytes, Bytes)>);
 
 /// The rows of some partitions, in the order asked for.
 async fn read_all(

@@ -19,6 +19,9 @@ const CURSORS_INTERVAL_MS: u64 = 5_000;
 /// How often fan-outs that could not be stored are tried again, in milliseconds.
 const HELD_INTERVAL_MS: u64 = 200;
 
+/// How long a conversation is kept after its last use, in milliseconds, whatever the bound.
+const IDLE_MIN_MS: u64 = 30_000;
+
 /// When what is due.
 #[derive(Default)]
 pub(super) struct Timers {
@@ -36,6 +39,12 @@ pub(super) struct Timers {
 impl Timers {
     pub fn mark(&mut self, due_ms: u64, log: LogId, user_id: String) {
         self.marks.push(Reverse((due_ms, log, user_id)));
+    }
+
+    /// What waits is tried again with the next tick.
+    #[cfg(test)]
+    pub fn held_at_once(&mut self) {
+        self.held_ms = 0;
     }
 
     pub fn push(&mut self, due_ms: u64, user: Arc<str>) {
@@ -75,18 +84,13 @@ impl Shard {
         }
         if now_ms >= self.timers.held_ms + HELD_INTERVAL_MS {
             self.timers.held_ms = now_ms;
-            for piece in std::mem::take(&mut self.held) {
-                self.apply_or_hold(piece);
-            }
+            self.apply_held();
             self.take_held_marks();
-            let absent = |log: &&LogId| !self.conversations.contains_key(log);
-            let absent: Vec<_> = self.recovering.keys().filter(absent).copied().collect();
-            for log in absent {
-                self.load_conversation(log, Vec::new());
-            }
+            self.load_recovering();
         }
         if now_ms >= self.timers.cursors_ms + CURSORS_INTERVAL_MS {
             self.timers.cursors_ms = now_ms;
+            self.erasures.forget(now_ms);
             self.store_cursors();
             self.forget_idle();
         }
@@ -155,10 +159,13 @@ impl Shard {
     fn forget_idle(&mut self) {
         let logs_max = self.around.config.logs_max;
         let over = self.conversations.len().saturating_sub(logs_max);
+        // What was used a moment ago may have a commit under way, which a load would miss.
+        let until_ms = self.now_ms().saturating_sub(IDLE_MIN_MS);
         let idle: HashMap<_, _> = self
             .conversations
             .iter()
             .filter_map(idle_conversation)
+            .filter(|(_, used_ms)| *used_ms < until_ms)
             .collect();
         for log in oldest(idle, over) {
             self.conversations.remove(&log);

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 
 /// The most items in one frame.
 pub const LINK_ITEMS_MAX: usize = 512;
@@ -65,6 +66,8 @@ pub struct Frames<T, B> {
 struct Shared<T> {
     queue: Mutex<Queue<T>>,
     writer: AtomicWaker,
+    /// Wakes those who wait for room.
+    taken: Notify,
     options: OutboxOptions,
     size_of: fn(&T) -> usize,
 }
@@ -103,6 +106,7 @@ where
     let shared = Shared {
         queue: Mutex::new(queue),
         writer: AtomicWaker::new(),
+        taken: Notify::new(),
         options,
         size_of,
     };
@@ -217,10 +221,28 @@ impl<T> Outbox<T> {
         refused
     }
 
+    /// Waits until less than half of the bytes that may wait do, or until the stream has ended: for
+    /// whoever can begin later what it would put in.
+    pub async fn room(&self) {
+        loop {
+            let taken = self.0.taken.notified();
+            if !self.is_half_full() {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    fn is_half_full(&self) -> bool {
+        let queue = self.0.lock();
+        !queue.closed && queue.waiting_bytes >= self.0.options.bytes_max.div_ceil(2)
+    }
+
     /// Takes no more items; the stream ends after what waits.
     pub fn close(&self) {
         self.0.lock().closed = true;
         self.0.writer.wake();
+        self.0.taken.notify_waiters();
     }
 
     /// Whether the stream has ended or will.
@@ -273,6 +295,7 @@ impl<T, F, B: FnMut(Vec<T>) -> F + Unpin> Stream for Frames<T, B> {
         }
         let items = queue.take_frame();
         drop(queue);
+        self.shared.taken.notify_waiters();
         Poll::Ready(Some((self.build)(items)))
     }
 }
@@ -285,6 +308,7 @@ impl<T, B> Drop for Frames<T, B> {
         queue.waiting_bytes = 0;
         drop(queue);
         drop(waiting);
+        self.shared.taken.notify_waiters();
     }
 }
 

@@ -63,6 +63,26 @@ fn a_full_outbox_gives_the_item_back() {
 }
 
 #[tokio::test]
+async fn room_is_waited_for_until_half_is_taken_or_the_stream_has_ended() {
+    use futures_util::FutureExt;
+    let (outbox, mut frames) = sized(10_000, 4 * LINK_FRAME_BYTES_MAX);
+    assert!(outbox.room().now_or_never().is_some());
+    for n in 0..3 {
+        outbox.try_send((n, LINK_FRAME_BYTES_MAX)).unwrap();
+    }
+    let mut room = Box::pin(outbox.room());
+    assert!(room.as_mut().now_or_never().is_none());
+    frames.next().await;
+    assert!(room.as_mut().now_or_never().is_none(), "half is taken");
+    frames.next().await;
+    assert!(room.as_mut().now_or_never().is_some());
+    outbox.send_permitted((3, 4 * LINK_FRAME_BYTES_MAX));
+    let room = outbox.room();
+    drop(frames);
+    assert!(room.now_or_never().is_some());
+}
+
+#[tokio::test]
 async fn a_permitted_item_is_taken_even_when_full() {
     let (outbox, mut frames) = sized(1, 100);
     outbox.try_send((0, 1)).unwrap();

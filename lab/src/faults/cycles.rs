@@ -1,6 +1,6 @@
 //! Cycles of a fault: the mixed workload, the fault at a random instant, all settled and checked.
 //!
-//! [`super::kill`] and [`super::power`] say what the fault is. The server keeps its data over all
+//! [`super::kill`], [`super::power`] and [`super::full`] say what the fault is. The server keeps its data over all
 //! cycles; each cycle has people and groups of its own, so that its history is complete.
 //!
 //! Invariant: what follows from chance follows from the seed, but for the instants, which the
@@ -123,7 +123,11 @@ pub(super) trait Fault {
     const NAME: &'static str;
 
     /// Strikes. The server is dead when this returns.
-    fn strike(&mut self, server: &mut HeddleServer) -> Result<(), FaultError>;
+    async fn strike(
+        &mut self,
+        server: &mut HeddleServer,
+        chance: &mut StdRng,
+    ) -> Result<(), FaultError>;
 }
 
 /// Runs all cycles and prints the result; false when something was broken.
@@ -143,13 +147,13 @@ pub(super) async fn run<F: Fault>(
         let began = Instant::now();
         let world = load(server, cycle, chance.random()).await?;
         report.in_flight_at_kill.push(world.outstanding());
-        fault.strike(server)?;
+        fault.strike(server, &mut chance).await?;
         server.restart().await?;
         tokio::time::sleep(AFTER).await;
         let history = world.settle().await?;
         let found = report.judge(&history);
         if found > 0 {
-            keep(options, F::NAME, cycle, &history);
+            keep(options, F::NAME, cycle, &history, &server.log());
         }
         progress.add(1);
         if !options.json {
@@ -178,8 +182,15 @@ async fn load(server: &HeddleServer, cycle: u32, seed: u64) -> Result<World, Fau
     Ok(world)
 }
 
-/// A history with a verdict is worth more than the verdict.
-fn keep(options: &CycleOptions, fault: &str, cycle: u32, history: &checker::History) {
+/// A history with a verdict is worth more than the verdict; what the server said since its restart
+/// lies beside it.
+fn keep(
+    options: &CycleOptions,
+    fault: &str,
+    cycle: u32,
+    history: &checker::History,
+    server_log: &str,
+) {
     let path = options
         .keep
         .join(format!("{fault}-{}-{cycle}.jsonl", options.seed));
@@ -187,6 +198,8 @@ fn keep(options: &CycleOptions, fault: &str, cycle: u32, history: &checker::Hist
         .and_then(|()| File::create(&path))
         .map_err(checker::file::FileError::from)
         .and_then(|file| checker::file::save(history, &mut BufWriter::new(file)));
+    let written =
+        written.and_then(|()| Ok(std::fs::write(path.with_extension("log"), server_log)?));
     match written {
         Ok(()) => eprintln!(
             "  kept as {}; `heddle check` judges it again",

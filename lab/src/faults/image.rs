@@ -20,6 +20,8 @@ use super::FaultError;
 /// How large the disk is: far more than the free space that a server insists on. The file is
 /// sparse.
 const IMAGE_BYTES: u64 = 4 << 30;
+/// What a full disk has left: half of what a server insists on.
+const FULL_BYTES: u64 = 64 << 20;
 /// `EXT4_IOC_SHUTDOWN`.
 const SHUTDOWN: Opcode = 0x8004_587D;
 /// `EXT4_GOING_FLAGS_NOLOGFLUSH`: the journal is not flushed.
@@ -68,6 +70,25 @@ impl Image {
     pub fn cut(&self) -> Result<(), FaultError> {
         let root = File::open(self.path()).map_err(FaultError::disk("the mount point"))?;
         shut_down(&root).map_err(FaultError::disk("shutting the file system down"))
+    }
+
+    /// Leaves less room than a server insists on.
+    pub fn fill(&self) -> Result<(), FaultError> {
+        let wrong = || FaultError::disk("filling the disk");
+        let stat = rustix::fs::statvfs(self.path()).map_err(|error| wrong()(error.into()))?;
+        let bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(FULL_BYTES);
+        let file = File::create(self.filler()).map_err(wrong())?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
+            .map_err(|error| wrong()(error.into()))
+    }
+
+    /// Takes back what [`Self::fill`] took.
+    pub fn empty(&self) -> Result<(), FaultError> {
+        std::fs::remove_file(self.filler()).map_err(FaultError::disk("making room on the disk"))
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path().join("filler")
     }
 
     /// Unmounts and mounts again, as after a restart of the machine: the journal is replayed.

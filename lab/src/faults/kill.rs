@@ -4,6 +4,7 @@
 //! holds survives this fault.
 
 use crate::target::{HeddleServer, ServerOptions};
+use rand::rngs::StdRng;
 
 use super::FaultError;
 use super::cycles::{self, CycleOptions, Fault};
@@ -13,7 +14,11 @@ struct Kill;
 impl Fault for Kill {
     const NAME: &'static str = "kill";
 
-    fn strike(&mut self, server: &mut HeddleServer) -> Result<(), FaultError> {
+    async fn strike(
+        &mut self,
+        server: &mut HeddleServer,
+        _: &mut StdRng,
+    ) -> Result<(), FaultError> {
         server.kill();
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What breaks Heddle on purpose, and what is judged afterwards: `cargo xtask faults`.
 //!
 //! [`kill`] sends SIGKILL at random instants under the mixed workload, [`power`] cuts the power of
-//! the disk under it; [`cycles`] is what they share, [`image`] the disk whose power can be cut, and
+//! the disk under it, [`full`] lets the disk fill up; [`cycles`] is what they share, [`image`] the disk whose power can be cut, and
 //! [`control`] shows that the cut loses what was not synced.
 //!
 //! Invariant: a cycle counts only when enough was acknowledged in it, and verdicts are the
@@ -9,6 +9,7 @@
 
 pub mod control;
 pub mod cycles;
+pub mod full;
 pub mod image;
 pub mod kill;
 pub mod power;
@@ -22,7 +23,7 @@ pub enum FaultError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// This machine does not allow the fault.
-    #[error("this machine allows no power cuts: {0}")]
+    #[error("this machine allows no disk of one's own: {0}")]
     Impossible(String),
     /// The disk image.
     #[error("{what}: {error}")]

@@ -9,6 +9,7 @@
 //! server is halted first, its system calls under way, and killed after.
 
 use clap::Args;
+use rand::rngs::StdRng;
 
 use super::FaultError;
 use super::control;
@@ -33,7 +34,11 @@ struct Power {
 impl Fault for Power {
     const NAME: &'static str = "power";
 
-    fn strike(&mut self, server: &mut HeddleServer) -> Result<(), FaultError> {
+    async fn strike(
+        &mut self,
+        server: &mut HeddleServer,
+        _: &mut StdRng,
+    ) -> Result<(), FaultError> {
         server.halt()?;
         self.image.cut()?;
         server.kill();

@@ -155,42 +155,54 @@ async fn a_full_disk_refuses_commits_and_takes_them_again_when_there_is_room() {
     .await;
 }
 
-#[tokio::test]
-async fn what_waits_for_the_disk_is_bounded() {
-    let dir = tempfile::tempdir().unwrap();
-    let small = HistoryConfig {
-        queue_bytes_max: 1024,
-        queue_len_max: 1,
-        ..config(dir.path())
-    };
+/// Hands over more commits than a store takes at once; the outcomes, and a store that still works.
+async fn flood(small: HistoryConfig) -> Vec<CommitOutcome> {
     let store = Arc::new(EmbeddedStore::open(&small).unwrap());
     let epoch = take(&dynamic(&store)).await;
     let calls: Vec<_> = (1..=200)
         .map(|n| store.commit(vec![commit(n, epoch, vec![batch(log(n as u8), 1, 1)])]))
         .collect();
-    let mut refused = 0;
+    let mut outcomes = Vec::new();
     for call in calls {
-        let outcome = call.await.remove(0);
-        match outcome.status() {
-            CommitStatus::Committed => {}
-            CommitStatus::Refused => {
-                assert!(
-                    outcome.message.contains("wait for the disk"),
-                    "{}",
-                    outcome.message
-                );
-                refused += 1;
-            }
-            other => panic!("{other:?}"),
-        }
+        outcomes.extend(call.await);
     }
-    assert!(refused > 0);
     // A commit larger than the bound goes when nothing else waits.
     put_ok(
         &dynamic(&store),
         commit(500, epoch, vec![batch(log(250), 1, 100)]),
     )
     .await;
+    outcomes
+}
+
+#[tokio::test]
+async fn what_waits_for_the_disk_is_bounded() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let few_bytes = HistoryConfig {
+        queue_bytes_max: 1024,
+        ..config(dirs[0].path())
+    };
+    let few_commits = HistoryConfig {
+        queue_len_max: 1,
+        ..config(dirs[1].path())
+    };
+    for (small, reason) in [
+        (few_bytes, "too many bytes wait for the disk"),
+        (few_commits, "too many commits wait for the disk"),
+    ] {
+        let mut refused = 0;
+        for outcome in flood(small).await {
+            match outcome.status() {
+                CommitStatus::Committed => {}
+                CommitStatus::Refused => {
+                    assert_eq!(outcome.message, reason);
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(refused > 0, "{reason}");
+    }
 }
 
 #[tokio::test]

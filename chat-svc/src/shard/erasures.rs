@@ -1,0 +1,195 @@
+//! Erasures of late: a body that is still on its way as its message is erased does not arrive (P10).
+//!
+//! A shard notes an erasure as it fans it out or as it comes in for its mailboxes, and looks here
+//! before it passes an event on. What is read from the store is blank already.
+//!
+//! Invariant: bounded in time and number; what is forgotten is long delivered.
+
+use super::Shard;
+use bytes::Bytes;
+use heddle_kit::FastMap;
+use heddle_proto::{
+    internal::{EditAppend, FanOut, FanOutEvent, PointerKind, RawEvent, raw_event::Kind},
+    v1::{self, message::Content},
+};
+use prost::Message as _;
+use std::collections::VecDeque;
+
+/// How long an erasure is remembered, in milliseconds: longer than a fan-out may wait in a shard.
+const REMEMBERED_MS: u64 = 60_000;
+/// Erasures that are remembered; beyond it the oldest are forgotten.
+const REMEMBERED_MAX: usize = 65_536;
+
+type Target = ([u8; 16], u64);
+
+/// Which messages were erased a moment ago.
+#[derive(Default)]
+pub(super) struct Erasures {
+    targets: FastMap<Target, ()>,
+    order: VecDeque<(u64, Target)>,
+}
+
+fn target(conversation_id: &[u8], seq: u64) -> Target {
+    (conversation_id.try_into().unwrap_or_default(), seq)
+}
+
+impl Erasures {
+    /// A message was erased.
+    fn note(&mut self, conversation_id: &[u8], seq: u64, now_ms: u64) {
+        let target = target(conversation_id, seq);
+        if self.targets.insert(target, ()).is_none() {
+            self.order.push_back((now_ms, target));
+        }
+        if self.order.len() > REMEMBERED_MAX
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            self.targets.remove(&oldest);
+        }
+    }
+
+    /// Forgets what is long delivered.
+    pub fn forget(&mut self, now_ms: u64) {
+        while let Some(&(noted_ms, oldest)) = self.order.front()
+            && noted_ms + REMEMBERED_MS < now_ms
+        {
+            self.order.pop_front();
+            self.targets.remove(&oldest);
+        }
+    }
+
+    /// The event without its body, if that was erased since it was sent.
+    pub fn blanked(
+        &self,
+        conversation_id: &[u8],
+        (kind, seq): (PointerKind, u64),
+        event: &Bytes,
+    ) -> Option<Bytes> {
+        if self.targets.is_empty() {
+            return None;
+        }
+        let erased = |seq| self.targets.contains_key(&target(conversation_id, seq));
+        // Messages are most of what comes by, and need no decoding to be told apart.
+        if kind == PointerKind::Erase || (kind == PointerKind::Message && !erased(seq)) {
+            return None;
+        }
+        let mut raw = RawEvent::decode(event.clone()).ok()?;
+        raw.kind = match raw.kind? {
+            Kind::Message(_) if erased(seq) => {
+                raw.overlay = v1::EventOverlay {
+                    erased: true,
+                    ..Default::default()
+                }
+                .encode_to_vec()
+                .into();
+                Some(Kind::Message(nothing()))
+            }
+            Kind::Edit(edit) if erased(edit.target_seq) => Some(Kind::Edit(EditAppend {
+                message: nothing(),
+                ..edit
+            })),
+            _ => return None,
+        };
+        Some(raw.encode_to_vec().into())
+    }
+}
+
+/// The message that stands in the place of an erased one.
+fn nothing() -> Bytes {
+    let message = v1::Message {
+        content: Some(Content::Erased(v1::Erased {})),
+        ..Default::default()
+    };
+    message.encode_to_vec().into()
+}
+
+impl Shard {
+    /// Remembers what a fan-out says was erased.
+    pub(super) fn note_erasures(&mut self, fan_out: &FanOut) {
+        self.note_erased(&fan_out.conversation_id, &fan_out.events);
+    }
+
+    /// Remembers what these events of a conversation erase.
+    pub(super) fn note_erased(&mut self, conversation_id: &[u8], events: &[FanOutEvent]) {
+        let now_ms = self.now_ms();
+        for event in events {
+            if event.kind() == PointerKind::Erase {
+                self.erasures
+                    .note(conversation_id, event.target_seq, now_ms);
+            }
+        }
+    }
+
+    /// Takes out of events what was erased while they waited.
+    pub(super) fn blank_erased(&self, conversation_id: &[u8], events: &mut [FanOutEvent]) {
+        for event in events {
+            let which = (event.kind(), event.seq);
+            if let Some(blank) = self.erasures.blanked(conversation_id, which, &event.event) {
+                event.event = blank;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TALK: [u8; 16] = [5; 16];
+
+    fn event(seq: u64, kind: Kind) -> Bytes {
+        let event = RawEvent {
+            seq,
+            kind: Some(kind),
+            ..Default::default()
+        };
+        event.encode_to_vec().into()
+    }
+
+    fn body() -> Bytes {
+        Bytes::from_static(b"\x0a\x04body")
+    }
+
+    fn edit(target_seq: u64) -> Bytes {
+        let message = body();
+        event(
+            9,
+            Kind::Edit(EditAppend {
+                target_seq,
+                message,
+            }),
+        )
+    }
+
+    #[test]
+    fn only_what_was_erased_loses_its_body() {
+        let mut erasures = Erasures::default();
+        let message = event(3, Kind::Message(body()));
+        let is_message = (PointerKind::Message, 3);
+        assert_eq!(erasures.blanked(&TALK, is_message, &message), None);
+        erasures.note(&TALK, 3, 0);
+        let blank = erasures.blanked(&TALK, is_message, &message).unwrap();
+        let raw = v1::Event::decode(blank).unwrap();
+        assert!(raw.overlay.is_some_and(|overlay| overlay.erased));
+        let Some(v1::event::Kind::Message(left)) = raw.kind else {
+            panic!("{:?}", raw.kind)
+        };
+        assert_eq!(left.content, Some(Content::Erased(v1::Erased {})));
+        assert_eq!(erasures.blanked(&[6; 16], is_message, &message), None);
+        let other = (PointerKind::Other, 9);
+        let blank = erasures.blanked(&TALK, other, &edit(3)).unwrap();
+        assert!(!blank.windows(4).any(|part| part == b"body"));
+        assert_eq!(erasures.blanked(&TALK, other, &edit(4)), None);
+    }
+
+    #[test]
+    fn what_is_long_delivered_is_forgotten() {
+        let mut erasures = Erasures::default();
+        for seq in 0..REMEMBERED_MAX as u64 + 2 {
+            erasures.note(&TALK, seq, seq / 2);
+        }
+        assert_eq!(erasures.targets.len(), REMEMBERED_MAX);
+        erasures.forget(REMEMBERED_MS + 101);
+        assert_eq!(erasures.order.front(), Some(&(101, (TALK, 202))));
+        assert_eq!(erasures.targets.len(), erasures.order.len());
+    }
+}
