@@ -6,10 +6,18 @@ use std::net::SocketAddr;
 heddle_kit::config! {
     /// Order and fan-out.
     pub struct ChatConfig {
-        /// Name of this node; none: made up at each start.
+        /// Name of this node, the same after a restart; none: its address.
         pub node: Option<String> = None,
-        /// Shards in all; 0: as many as cores (one process), never more than 1024.
+        /// Shards in all, the same on all nodes; 0: as many as cores (one process), never more than
+        /// 1024.
         pub shards: u32 = 0,
+        /// How long this node's lease lasts, in milliseconds: a node that is not heard of for so
+        /// long owns nothing.
+        pub lease_ms: u32 = 3_000,
+        /// How often the lease is renewed, in milliseconds.
+        pub lease_renewal_ms: u64 = 1_000,
+        /// How long a node that drains waits for others to take its shards, in milliseconds.
+        pub leave_max_ms: u64 = 1_000,
         /// Frames of commands that may wait for one shard; what comes on top is refused.
         pub queue_len_max: usize = 1024,
         /// Members of a group.
@@ -52,6 +60,8 @@ heddle_kit::config! {
     pub struct ChatProcess {
         /// Where gateways and other chat nodes connect.
         pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7448)),
+        /// Where other chat nodes reach this one; none: where it listens.
+        pub advertise_url: Option<String> = None,
         /// Where history-svc is.
         pub history_url: String = "http://127.0.0.1:7449".into(),
         /// Where notify-svc is.

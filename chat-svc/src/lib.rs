@@ -11,6 +11,7 @@ pub mod cells;
 pub mod config;
 pub mod conversation;
 pub mod mailbox;
+pub mod nodes;
 mod notify_link;
 pub mod service;
 pub mod shard;

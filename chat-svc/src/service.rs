@@ -5,20 +5,21 @@
 
 use crate::{
     config::ChatConfig,
+    nodes::{Announcements, Keeper, Me, Placement, door::PeerDoor, peers::Peers},
     notify_link,
     shard::{
         Shard, Surroundings,
         edges::{Edge, EdgeFrames},
-        input::{EdgeInput, PeerInput, ShardQueues, queues},
+        input::{EdgeInput, ShardQueues, queues},
     },
     store_link,
 };
-use heddle_kit::{Link, SharedClock, Tasks};
+use heddle_kit::{Link, LinkOptions, SharedClock, Tasks};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
     internal::{
-        Command, EdgeRequest, EdgeResponse, PeerRequest, PeerResponse, ShardMap,
+        Command, EdgeRequest, EdgeResponse, PeerRequest, PeerResponse,
         shard_service_server::{ShardService, ShardServiceServer},
     },
     v1::ErrorReason,
@@ -30,7 +31,9 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use tokio::sync::{Notify, watch};
 use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 /// The largest frame taken from a gateway, in bytes.
@@ -42,10 +45,21 @@ pub struct ChatService {
     shards: Arc<[ShardQueues]>,
     tasks: Tasks,
     next_edge: Arc<AtomicU64>,
+    announcements: Arc<Announcements>,
+    placement: Arc<watch::Sender<Arc<Placement>>>,
+    renew: Arc<Notify>,
+}
+
+/// What is around a node that shares the shards with others.
+pub struct Cluster {
+    /// Where other nodes reach this one.
+    pub address: String,
+    /// How other nodes are reached.
+    pub link: LinkOptions,
 }
 
 impl ChatService {
-    /// Starts the shards of this node over links to history-svc and notify-svc.
+    /// Starts all shards on this node, over links to history-svc and notify-svc: one process.
     pub fn start(
         config: ChatConfig,
         history: Link,
@@ -53,14 +67,80 @@ impl ChatService {
         clock: SharedClock,
         tasks: Tasks,
     ) -> Self {
+        let placement = Placement::alone(config.shard_count());
+        let owners = tasks.child("shards");
+        let ending = owners.stopping().clone();
         let config = Arc::new(config);
-        let (shards, inputs): (Vec<_>, Vec<_>) = (0..config.shard_count())
+        let links = (history, notify);
+        Self::begin(&config, placement, links, clock, tasks, (owners, ending))
+    }
+
+    /// Starts a node that shares the shards with others, by leases.
+    pub fn start_node(
+        config: ChatConfig,
+        cluster: Cluster,
+        history: Link,
+        notify: Link,
+        clock: SharedClock,
+        tasks: Tasks,
+    ) -> Self {
+        let config = Arc::new(config);
+        let nobody = Placement::nobody(0, config.shard_count(), false);
+        let (owners, ending) = (tasks.child("shards"), CancellationToken::new());
+        let links = (history.clone(), notify);
+        let incarnation = clock.now_ms();
+        let shards = (owners.clone(), ending.clone());
+        let service = Self::begin(&config, nobody, links, clock, tasks.clone(), shards);
+        let (queues, renew) = (service.shards.clone(), service.renew.clone());
+        let me = Me {
+            node: config
+                .node
+                .clone()
+                .unwrap_or_else(|| cluster.address.clone()),
+            incarnation,
+            address: cluster.address,
+        };
+        let keeper = Keeper {
+            config,
+            history,
+            me,
+            peers: Peers::new(cluster.link, queues, renew, tasks),
+            owned: service.announcements.watch(),
+            placement: service.placement.clone(),
+            renew: service.renew.clone(),
+        };
+        let stopping = owners.stopping().clone();
+        owners.spawn("lease-keeper", keeper.run(stopping, ending));
+        service
+    }
+
+    fn begin(
+        config: &Arc<ChatConfig>,
+        placement: Placement,
+        (history, notify): (Link, Link),
+        clock: SharedClock,
+        tasks: Tasks,
+        // Drained before the links: what a shard has under way comes back over them.
+        (owners, ending): (Tasks, CancellationToken),
+    ) -> Self {
+        let shard_count = config.shard_count();
+        let (shards, inputs): (Vec<_>, Vec<_>) = (0..shard_count)
             .map(|_| queues(config.queue_len_max, config.reads_per_shard()))
             .unzip();
-        let peers: Vec<_> = shards.iter().map(|queues| queues.peer.clone()).collect();
-        // Drained before the links: what a shard has under way comes back over them.
-        let owners = tasks.child("shards");
-        for ((index, queues), inputs) in (0..).zip(&shards).zip(inputs) {
+        let service = Self {
+            shards: shards.into(),
+            tasks,
+            next_edge: Arc::new(AtomicU64::new(1)),
+            announcements: Announcements::new(shard_count),
+            placement: Arc::new(watch::Sender::new(Arc::new(placement))),
+            renew: Arc::default(),
+        };
+        let peers: Vec<_> = service
+            .shards
+            .iter()
+            .map(|queues| queues.peer.clone())
+            .collect();
+        for ((index, queues), inputs) in (0..).zip(service.shards.iter()).zip(inputs) {
             let around = Surroundings {
                 config: config.clone(),
                 clock: clock.clone(),
@@ -68,23 +148,31 @@ impl ChatService {
                 history: history.clone(),
                 peers: peers.clone(),
                 own: queues.store.clone(),
+                placement: service.placement.subscribe(),
+                renew: service.renew.clone(),
+                announcements: service.announcements.clone(),
+                ending: ending.clone(),
             };
-            owners.spawn("shard", Shard::new(index, around).run(inputs));
+            let shard = Shard::new(index, around);
+            owners.spawn("shard", shard.run(inputs));
         }
-        let stores: Vec<_> = shards.iter().map(|queues| queues.store.clone()).collect();
-        tasks.spawn(
-            "store-link",
-            store_link::run(history, stores.clone(), tasks.clone()),
-        );
-        tasks.spawn(
-            "notify-link",
-            notify_link::run(notify, stores, tasks.clone()),
-        );
-        Self {
-            shards: shards.into(),
-            tasks,
-            next_edge: Arc::new(AtomicU64::new(1)),
-        }
+        service.start_links(history, notify);
+        service
+    }
+
+    fn start_links(&self, history: Link, notify: Link) {
+        let stores: Vec<_> = self
+            .shards
+            .iter()
+            .map(|queues| queues.store.clone())
+            .collect();
+        let tasks = &self.tasks;
+        let store = store_link::run(history, stores.clone(), tasks.clone());
+        tasks.spawn("store-link", store);
+        let notify = notify_link::run(notify, stores, tasks.clone());
+        tasks.spawn("notify-link", notify);
+        let announcing = self.announcements.clone().run(tasks.stopping().clone());
+        tasks.spawn("announcements", announcing);
     }
 
     /// The gRPC routes.
@@ -93,14 +181,6 @@ impl ChatService {
             .max_decoding_message_size(EDGE_FRAME_BYTES_MAX)
             .max_encoding_message_size(EDGE_FRAME_BYTES_MAX);
         Routes::new(server)
-    }
-
-    fn shard_map(&self) -> ShardMap {
-        let shard_count = self.shards.len() as u32;
-        ShardMap {
-            shard_count,
-            owned: (0..shard_count).collect(),
-        }
     }
 
     /// Sorts a frame's commands into the shards' queues, in order.
@@ -152,18 +232,6 @@ impl ChatService {
             let _ = queues.edge.send(EdgeInput::Gone(edge.id)).await;
         }
     }
-
-    async fn read_peer(self, mut frames: Streaming<PeerRequest>) {
-        while let Ok(Some(frame)) = frames.message().await {
-            for fan_out in frame.fan_outs {
-                let Some(queues) = self.shards.get(fan_out.to_shard as usize) else {
-                    continue;
-                };
-                // Not acknowledged means sent again by the other node.
-                let _full = queues.peer.try_send(PeerInput::FanOut(Box::new(fan_out)));
-            }
-        }
-    }
 }
 
 /// A stream of frames, its errors being the stream's end.
@@ -180,11 +248,7 @@ impl ShardService for ChatService {
     ) -> Result<Response<Self::EdgeStream>, Status> {
         let (edge, frames): (_, EdgeFrames) =
             Edge::new(self.next_edge.fetch_add(1, Ordering::Relaxed));
-        let shard_map = Some(self.shard_map());
-        edge.send(EdgeResponse {
-            shard_map,
-            ..Default::default()
-        });
+        self.announcements.add(&edge);
         let reader = self.clone().read_edge(edge, request.into_inner());
         self.tasks.spawn_contained("edge-reader", reader);
         let frames = futures_util::StreamExt::map(frames, Ok);
@@ -195,8 +259,9 @@ impl ShardService for ChatService {
         &self,
         request: Request<Streaming<PeerRequest>>,
     ) -> Result<Response<Self::PeerStream>, Status> {
-        self.tasks
-            .spawn_contained("peer-reader", self.clone().read_peer(request.into_inner()));
-        Ok(Response::new(Box::pin(tokio_stream::pending())))
+        let (door, frames) = PeerDoor::new(self.shards.clone(), self.renew.clone());
+        let reading = door.read(request.into_inner(), self.tasks.stopping().clone());
+        self.tasks.spawn_contained("peer-reader", reading);
+        Ok(Response::new(Box::pin(frames)))
     }
 }

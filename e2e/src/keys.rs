@@ -28,6 +28,11 @@ pub fn now_s() -> u64 {
 impl Signer {
     /// A new key; its public half is written to `public_pem`.
     pub fn create(public_pem: &Path) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Ok(Self::create_pair(public_pem)?.0)
+    }
+
+    /// The same, with the private half as PEM, for a tool that signs by itself.
+    pub fn create_pair(public_pem: &Path) -> Result<(Self, String), Box<dyn Error + Send + Sync>> {
         let mut seed = [0; 32];
         std::fs::File::open("/dev/urandom")
             .and_then(|mut random| std::io::Read::read_exact(&mut random, &mut seed))?;
@@ -37,9 +42,10 @@ impl Signer {
             key.verifying_key().to_public_key_pem(LineEnding::LF)?,
         )?;
         let private = key.to_pkcs8_pem(LineEnding::LF)?;
-        Ok(Self {
+        let signer = Self {
             key: EncodingKey::from_ed_pem(private.as_bytes())?,
-        })
+        };
+        Ok((signer, private.to_string()))
     }
 
     /// A token with these claims.

@@ -1,10 +1,11 @@
 //! e2e: scenarios over real sockets, against a whole server.
 //!
-//! [`world`] starts servers and signs tokens; [`people`] are users with devices, over the SDK;
-//! [`raw`] says what no SDK would, [`wire`] what a scenario spells out frame by frame. [`logs`]
-//! hears what the server says, [`missing`] tells what the machine lacks. The scenarios are in
-//! `tests/`.
+//! [`world`] starts servers and signs tokens, [`cluster`] starts processes; [`people`] are users
+//! with devices, over the SDK; [`raw`] says what no SDK would, [`wire`] what a scenario spells out
+//! frame by frame. [`logs`] hears what the server says, [`missing`] tells what the machine lacks.
+//! The scenarios are in `tests/`.
 
+pub mod cluster;
 pub mod keys;
 pub mod logs;
 pub mod missing;

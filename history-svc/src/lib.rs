@@ -15,6 +15,7 @@ pub mod config;
 mod contract;
 pub mod embedded;
 pub mod event;
+pub mod leases;
 pub mod query;
 pub mod row;
 pub mod service;

@@ -18,14 +18,16 @@ use heddle_kit::Tasks;
 use heddle_kit::link::{Outbox, OutboxOptions, outbox};
 use heddle_proto::internal::store_service_server::{StoreService, StoreServiceServer};
 use heddle_proto::internal::{
-    Commit, CommitOutcome, CommitRequest, CommitResponse, CommitStatus, Read, ReadOutcome,
-    ReadRequest, ReadResponse, TakeShardsRequest, TakeShardsResponse,
+    Commit, CommitOutcome, CommitRequest, CommitResponse, CommitStatus, LeaseRequest,
+    LeaseResponse, Read, ReadOutcome, ReadRequest, ReadResponse, TakeShardsRequest,
+    TakeShardsResponse,
 };
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::HistoryConfig;
+use crate::leases::{LeaseError, Leases, LeasesInMemory};
 use crate::query;
 use crate::store::{EventStore, ReadError, StoreError, outcome};
 
@@ -42,6 +44,7 @@ const TAKE_SHARDS_MAX: usize = 65_536;
 #[derive(Clone)]
 pub struct StoreDoor {
     store: Arc<dyn EventStore>,
+    leases: Arc<dyn Leases>,
     config: Arc<HistoryConfig>,
     tasks: Tasks,
 }
@@ -53,6 +56,7 @@ impl StoreDoor {
     pub fn new(store: Arc<dyn EventStore>, config: HistoryConfig, tasks: Tasks) -> Self {
         Self {
             store,
+            leases: Arc::new(LeasesInMemory::default()),
             config: Arc::new(config),
             tasks,
         }
@@ -148,6 +152,23 @@ impl StoreService for StoreDoor {
             Ok(epochs) => Ok(Response::new(TakeShardsResponse { epochs })),
             Err(error @ StoreError::Refused(_)) => Err(Status::unavailable(error.to_string())),
             Err(error @ StoreError::Unknown(_)) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+
+    async fn lease(
+        &self,
+        request: Request<LeaseRequest>,
+    ) -> Result<Response<LeaseResponse>, Status> {
+        let lease = request.into_inner();
+        if lease.node.is_empty() || lease.owned.len() > TAKE_SHARDS_MAX {
+            return Err(Status::invalid_argument("node: a lease needs a name"));
+        }
+        match self.leases.renew(lease).await {
+            Ok(nodes) => Ok(Response::new(LeaseResponse { nodes })),
+            Err(error @ LeaseError::Superseded(_)) => {
+                Err(Status::failed_precondition(error.to_string()))
+            }
+            Err(error) => Err(Status::unavailable(error.to_string())),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Invariant: of each log a batch holds one run of consecutive events; nothing in it has been told
 //! to anybody.
 
-use super::edges::Edge;
+use super::{edges::Edge, input::Reply};
 use crate::mailbox::Entry;
 use bytes::Bytes;
 use heddle_kit::FastMap;
@@ -84,7 +84,9 @@ pub struct Due {
 /// A fan-out that arrived here, until all of its recipients are stored.
 pub struct Job {
     /// What arrived.
-    pub fan_out: FanOut,
+    pub fan_out: Arc<FanOut>,
+    /// Who waits for its acknowledgement.
+    pub reply: Reply,
     /// Grows with each fan-out that comes to the shard.
     pub arrival: u64,
     left: AtomicU32,
@@ -94,10 +96,11 @@ pub struct Job {
 
 impl Job {
     /// A fan-out, none of whose recipients is stored; `arrival` is its place among others.
-    pub fn new(fan_out: FanOut, arrival: u64) -> Arc<Self> {
+    pub fn new(fan_out: Arc<FanOut>, reply: Reply, arrival: u64) -> Arc<Self> {
         let left = AtomicU32::new((fan_out.recipients.len() + fan_out.states.len()) as u32);
         Arc::new(Self {
             fan_out,
+            reply,
             arrival,
             left,
             stuck: false.into(),

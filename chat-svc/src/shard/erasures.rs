@@ -13,7 +13,7 @@ use heddle_proto::{
     v1::{self, message::Content},
 };
 use prost::Message as _;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// How long an erasure is remembered, in milliseconds: longer than a fan-out may wait in a shard.
 const REMEMBERED_MS: u64 = 60_000;
@@ -116,6 +116,14 @@ impl Shard {
                 self.erasures
                     .note(conversation_id, event.target_seq, now_ms);
             }
+        }
+    }
+
+    /// Takes out of a fan-out that is sent again what was erased since.
+    pub(super) fn blank_sent(&self, fan_out: &mut Arc<FanOut>) {
+        if !self.erasures.targets.is_empty() {
+            let fan_out = Arc::make_mut(fan_out);
+            self.blank_erased(&fan_out.conversation_id, &mut fan_out.events);
         }
     }
 

@@ -7,7 +7,9 @@ use super::{
     Shard,
     batch::{Job, Piece, Told},
     conversations::ConversationSlot,
-    input::PeerInput,
+    input::{PeerInput, Reply},
+    origins::Admission,
+    outbound::{REFUSED_MS, Sent},
 };
 use heddle_proto::{
     ids::LogId,
@@ -15,8 +17,7 @@ use heddle_proto::{
         Ephemeral, EphemeralCommand, FanOut, FanOutAck, Recipient, ephemeral, ephemeral_command,
     },
 };
-use std::collections::BTreeMap;
-use tokio::sync::mpsc::error::TrySendError;
+use std::{collections::BTreeMap, sync::Arc};
 
 impl Shard {
     /// Sends what a batch tells, or keeps it until the log has been fanned out again: a newer
@@ -36,6 +37,7 @@ impl Shard {
     pub(super) fn fan_out(&mut self, log: LogId, mut told: Told, last_of_range: bool) {
         self.blank_erased(log.as_bytes(), &mut told.events);
         let shard_count = self.around.peers.len() as u32;
+        let (now_ms, from_epoch) = (self.now_ms(), self.ownership.map_or(0, |(epoch, _)| epoch));
         let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
             return;
         };
@@ -64,10 +66,20 @@ impl Shard {
             if !part.recipients.is_empty() {
                 part.events.clone_from(&events);
             }
+            part.from_epoch = from_epoch;
+            part.restart = self.outbound.is_idle(shard);
             live.open.sent_one(range);
-            self.outstanding.insert(part.id, (log, range));
-            self.unsent
-                .push_back((shard, PeerInput::FanOut(Box::new(part))));
+            let fan_out = Arc::new(part);
+            let sent = Sent {
+                fan_out: fan_out.clone(),
+                log,
+                range,
+            };
+            self.outbound.put(shard, sent, now_ms);
+            if !self.outbound.is_stalled(shard) {
+                self.unsent
+                    .push_back((shard, PeerInput::FanOut(fan_out, Reply::Here)));
+            }
         }
         if last_of_range {
             live.open.close(range);
@@ -94,52 +106,66 @@ impl Shard {
             }
         }
         for (shard, mut part) in parts {
+            part.to_shard = shard;
             part.ephemeral = Some(what.clone());
             self.unsent
-                .push_back((shard, PeerInput::FanOut(Box::new(part))));
-        }
-    }
-
-    /// Passes on what waits for other shards, as far as their queues have room.
-    pub(super) fn send_unsent(&mut self) {
-        for _ in 0..self.unsent.len() {
-            let Some((shard, input)) = self.unsent.pop_front() else {
-                break;
-            };
-            let Some(peer) = self.around.peers.get(shard as usize) else {
-                continue;
-            };
-            if let Err(TrySendError::Full(input)) = peer.try_send(input) {
-                self.unsent.push_front((shard, input));
-                break;
-            }
+                .push_back((shard, PeerInput::FanOut(Arc::new(part), Reply::Here)));
         }
     }
 
     pub(super) fn on_peer(&mut self, input: PeerInput) {
         self.turn_ms = self.around.clock.now_ms();
         match input {
-            PeerInput::FanOut(fan_out) if fan_out.ephemeral.is_some() => self.deliver_now(*fan_out),
-            PeerInput::FanOut(fan_out) => {
-                self.note_erasures(&fan_out);
-                self.arrivals += 1;
-                let job = Job::new(*fan_out, self.arrivals);
-                let count = job.fan_out.recipients.len() + job.fan_out.states.len();
-                for index in 0..count as u32 {
-                    self.apply_or_hold((job.clone(), index));
-                }
+            PeerInput::FanOut(fan_out, _) if fan_out.ephemeral.is_some() => {
+                self.deliver_now(&fan_out);
             }
-            PeerInput::Command(edge, command) => self.on_command(&edge, *command),
+            PeerInput::FanOut(fan_out, reply) => self.take_fan_out(fan_out, reply),
+            PeerInput::Mark(mark) => self.take_mark(mark),
             PeerInput::Acks(acks) => {
                 for ack in acks {
-                    self.fan_out_stored(&ack);
+                    self.fan_out_settled(&ack);
                 }
             }
         }
     }
 
-    fn fan_out_stored(&mut self, ack: &FanOutAck) {
-        let Some((log, range)) = self.outstanding.remove(&ack.id) else {
+    fn take_fan_out(&mut self, fan_out: Arc<FanOut>, reply: Reply) {
+        let admission = match self.belongs_here() {
+            true => self.origins.admit(&fan_out),
+            false => Admission::Refused,
+        };
+        match admission {
+            Admission::Stale => {}
+            Admission::Refused => {
+                let refused = FanOutAck {
+                    to_shard: fan_out.from_shard,
+                    from_shard: self.index,
+                    id: fan_out.id,
+                    refused: true,
+                    ..Default::default()
+                };
+                self.reply(&reply, vec![refused]);
+            }
+            Admission::Taken => {
+                self.note_erasures(&fan_out);
+                self.arrivals += 1;
+                let job = Job::new(fan_out, reply, self.arrivals);
+                let count = job.fan_out.recipients.len() + job.fan_out.states.len();
+                for index in 0..count as u32 {
+                    self.apply_or_hold((job.clone(), index));
+                }
+            }
+        }
+    }
+
+    fn fan_out_settled(&mut self, ack: &FanOutAck) {
+        let now_ms = self.now_ms();
+        if ack.refused {
+            let at_ms = now_ms + REFUSED_MS;
+            return self.outbound.stall(ack.from_shard, ack.id, at_ms);
+        }
+        let settled = self.outbound.acknowledge(ack.from_shard, ack.id, now_ms);
+        let Some(Sent { log, range, .. }) = settled else {
             return;
         };
         if let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) {
@@ -148,8 +174,8 @@ impl Shard {
     }
 
     /// Typing and signals go to sessions in the foreground and are forgotten.
-    fn deliver_now(&mut self, fan_out: FanOut) {
-        let kind = match fan_out.ephemeral.and_then(|ephemeral| ephemeral.kind) {
+    fn deliver_now(&mut self, fan_out: &FanOut) {
+        let kind = match fan_out.ephemeral.clone().and_then(|what| what.kind) {
             Some(ephemeral_command::Kind::Typing(typing)) => ephemeral::Kind::Typing(typing),
             Some(ephemeral_command::Kind::Signal(signal)) => ephemeral::Kind::Signal(signal),
             None => return,
@@ -173,20 +199,38 @@ impl Shard {
 
     /// Pieces of fan-outs are stored: tells their senders where a whole one is.
     pub(super) fn acknowledge(&mut self, pieces: Vec<Piece>) {
-        let mut acks: BTreeMap<u32, Vec<FanOutAck>> = BTreeMap::new();
+        let mut here: BTreeMap<u32, Vec<FanOutAck>> = BTreeMap::new();
         for (job, _) in pieces {
-            if job.done_one() {
-                let stuck = job.stuck.load(std::sync::atomic::Ordering::Acquire);
-                let (to_shard, id) = (job.fan_out.from_shard, job.fan_out.id);
-                acks.entry(to_shard).or_default().push(FanOutAck {
-                    to_shard,
-                    id,
-                    stuck,
-                });
+            if !job.done_one() {
+                continue;
+            }
+            let ack = FanOutAck {
+                to_shard: job.fan_out.from_shard,
+                from_shard: self.index,
+                id: job.fan_out.id,
+                stuck: job.stuck.load(std::sync::atomic::Ordering::Acquire),
+                refused: false,
+            };
+            match &job.reply {
+                Reply::Here => here.entry(ack.to_shard).or_default().push(ack),
+                there @ Reply::There(_) => self.reply(there, vec![ack]),
             }
         }
-        for (shard, acks) in acks {
+        for (shard, acks) in here {
             self.unsent.push_back((shard, PeerInput::Acks(acks)));
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply, acks: Vec<FanOutAck>) {
+        match reply {
+            Reply::Here => {
+                let Some(shard) = acks.first().map(|ack| ack.to_shard) else {
+                    return;
+                };
+                self.unsent.push_back((shard, PeerInput::Acks(acks)));
+            }
+            // Not heard means sent again.
+            Reply::There(outbox) => drop(outbox.try_send_all(acks)),
         }
     }
 }

@@ -1,40 +1,19 @@
 //! Pieces keep their order, whatever keeps them waiting.
 
 use super::*;
-use crate::{
-    config::ChatConfig,
-    shard::{
-        Surroundings,
-        input::{PeerInput, Taken},
-        mailboxes::{MailboxSlot, Waiting},
-        owner_changing,
-    },
+use crate::shard::{
+    bare,
+    input::{PeerInput, Reply},
+    mailboxes::{MailboxSlot, Waiting},
+    owner_changing,
 };
-use heddle_kit::{Link, ManualClock, Tasks};
 use heddle_proto::internal::{FanOut, FanOutEvent, FanOutState, ReadOutcome, Recipient};
 use std::sync::Arc;
-use tokio::sync::mpsc;
-use tonic::service::Routes;
 
-const NOW_MS: u64 = 1_000_000;
-
-/// A shard that was taken, with nothing behind it.
+/// A shard that was taken.
 fn shard() -> Shard {
-    let around = Surroundings {
-        config: Arc::new(ChatConfig::default()),
-        clock: ManualClock::at(NOW_MS),
-        tasks: Tasks::new("test"),
-        history: Link::local(Routes::default()),
-        peers: vec![mpsc::channel(1).0],
-        own: mpsc::channel(1).0,
-    };
-    let mut shard = Shard::new(0, around);
-    shard.taken(Taken {
-        epoch: 1,
-        nonce: 7,
-        notes: Vec::new(),
-        found: Vec::new(),
-    });
+    let mut shard = bare::shard();
+    bare::take(&mut shard);
     shard
 }
 
@@ -45,6 +24,7 @@ fn state(number: u8) -> FanOut {
         state: vec![number].into(),
     };
     FanOut {
+        restart: true,
         states: vec![state],
         ..Default::default()
     }
@@ -62,6 +42,7 @@ fn event(seq: u64) -> FanOut {
         ..Default::default()
     };
     FanOut {
+        restart: true,
         conversation_id: vec![5; 16].into(),
         recipients: vec![recipient],
         events: vec![event],
@@ -70,7 +51,7 @@ fn event(seq: u64) -> FanOut {
 }
 
 fn comes(shard: &mut Shard, fan_out: FanOut) {
-    shard.on_peer(PeerInput::FanOut(Box::new(fan_out)));
+    shard.on_peer(PeerInput::FanOut(Arc::new(fan_out), Reply::Here));
 }
 
 /// Bob's mailbox is loaded: each of its parts is read as empty.

@@ -7,10 +7,12 @@ use crate::store_link::StoreOutboxes;
 use bytes::Bytes;
 use heddle_kit::link::Outbox;
 use heddle_proto::internal::{
-    Command, CommitOutcome, FanOut, FanOutAck, NoteRow, PushIntent, PushOutcome, ReadOutcome,
+    Command, CommitOutcome, FanOut, FanOutAck, NoteRow, PeerMark, PushIntent, PushOutcome,
+    ReadOutcome,
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Answers of the store that may wait for a shard, beyond the reads it may have under way.
 pub const STORE_QUEUE_SPARE: usize = 64;
@@ -31,8 +33,8 @@ pub enum StoreInput {
     Connected(StoreOutboxes),
     /// The streams ended: what was under way is unknown.
     Lost,
-    /// An epoch was raised for this shard.
-    Taken(Taken),
+    /// An epoch was raised for this shard, by the attempt that this token cancels.
+    Taken(Taken, CancellationToken),
     /// A commit's outcome.
     Committed(CommitOutcome),
     /// A read's answer.
@@ -58,11 +60,31 @@ pub struct Taken {
 /// From another shard.
 pub enum PeerInput {
     /// Due to mailboxes here.
-    FanOut(Box<FanOut>),
+    FanOut(Arc<FanOut>, Reply),
     /// Fan-outs of this shard that are stored.
     Acks(Vec<FanOutAck>),
-    /// A command that a mailbox has for a conversation here; nobody waits for its result.
-    Command(Arc<Edge>, Box<Command>),
+    /// A device has received messages of a conversation here.
+    Mark(PeerMark),
+}
+
+/// Where the acknowledgement of a fan-out goes.
+#[derive(Clone)]
+pub enum Reply {
+    /// To a shard of this node.
+    Here,
+    /// To the node that sent it.
+    There(Arc<Outbox<FanOutAck>>),
+}
+
+impl PeerInput {
+    /// Whether it still makes sense once the shard that sends it is given up: its fan-outs come
+    /// again from the next owner.
+    pub fn outlives_owner(&self) -> bool {
+        match self {
+            Self::FanOut(fan_out, _) => fan_out.ephemeral.is_some(),
+            Self::Acks(_) | Self::Mark(_) => true,
+        }
+    }
 }
 
 /// The sending ends of a shard's queues.

@@ -19,7 +19,7 @@ use heddle_proto::{
     ids::LogId,
     internal::{
         AckCommand, AckResult, AttachCommand, Command, DeviceRow, HideCommand, ListCommand,
-        ListEntryResult, ListResult, MarkCommand, RevokeDeviceCommand, SharesCommand, SharesResult,
+        ListEntryResult, ListResult, PeerMark, RevokeDeviceCommand, SharesCommand, SharesResult,
         StandingResult, UserCommand, UserResult, UserRow, command::Op,
         command_result::Outcome as Answer,
     },
@@ -90,12 +90,12 @@ impl Shard {
             Some(Op::Attach(attach)) => {
                 let resumed = self.resumed_at(&user, attach.resume.as_ref());
                 let attached = self.attach(&user, device_id.clone(), attach, resumed);
-                self.report_delivered(edge, &user, &device_id, resumed.unwrap_or(0));
+                self.report_delivered(&user, &device_id, resumed.unwrap_or(0));
                 attached
             }
             Some(Op::Ack(ack)) => {
                 let acked = self.ack(&user, &device_id, &ack);
-                self.report_delivered(edge, &user, &device_id, ack.position);
+                self.report_delivered(&user, &device_id, ack.position);
                 acked.map(Outcome::Ready)
             }
             Some(Op::Head(head)) => Ok(Outcome::Head(user, head.after)),
@@ -203,13 +203,7 @@ impl Shard {
     /// A device has all there is, for the first time since the mailbox was loaded or since it came
     /// back with more than it had acknowledged: its conversations are told, since a report may have
     /// died with the last owner before it was stored, or with the last session before it was made.
-    fn report_delivered(
-        &mut self,
-        edge: &Arc<Edge>,
-        user: &Arc<str>,
-        device_id: &str,
-        position: u64,
-    ) {
+    fn report_delivered(&mut self, user: &Arc<str>, device_id: &str, position: u64) {
         let recent_ms = self.now_ms().saturating_sub(REPORT_RECENT_MS);
         let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
             return;
@@ -236,18 +230,13 @@ impl Shard {
             let (Some(log), true) = (log, tells) else {
                 continue;
             };
-            let report = MarkCommand {
-                delivered_seq: entry.last_seq,
-                read_seq: 0,
-            };
-            let command = Command {
+            let report = PeerMark {
+                conversation_id: entry.conversation_id.clone(),
                 user_id: user.to_string(),
-                log_id: entry.conversation_id.clone(),
-                op: Some(Op::Mark(report)),
-                ..Default::default()
+                delivered_seq: entry.last_seq,
             };
-            let input = PeerInput::Command(edge.clone(), Box::new(command));
-            self.unsent.push_back((log.shard(shard_count), input));
+            let shard = log.shard(shard_count);
+            self.unsent.push_back((shard, PeerInput::Mark(report)));
         }
     }
 

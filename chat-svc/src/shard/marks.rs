@@ -10,7 +10,9 @@ use crate::conversation::marks::Moved;
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
-    internal::{Command, MarkCommand, MarkResult, command::Op, command_result::Outcome as Answer},
+    internal::{
+        Command, MarkCommand, MarkResult, PeerMark, command::Op, command_result::Outcome as Answer,
+    },
 };
 use std::sync::Arc;
 
@@ -44,6 +46,26 @@ impl Shard {
             let held = self.held_marks.entry((log, user_id)).or_default();
             *held = delivered_seq.max(*held);
         }
+    }
+
+    /// A mailbox elsewhere tells what its device has.
+    pub(super) fn take_mark(&mut self, mark: PeerMark) {
+        if let Some(log) = LogId::from_wire(&mark.conversation_id) {
+            self.hold_mark(log, mark.user_id, mark.delivered_seq);
+        }
+        if self.serves() && self.now_ms() >= self.read_only_until_ms {
+            self.take_held_marks();
+        }
+    }
+
+    /// What was held belongs to the shard's owner, elsewhere.
+    pub(super) fn give_held_marks(&mut self) -> impl Iterator<Item = PeerMark> + use<> {
+        let held = std::mem::take(&mut self.held_marks).into_iter();
+        held.map(|((log, user_id), delivered_seq)| PeerMark {
+            conversation_id: log.to_bytes(),
+            user_id,
+            delivered_seq,
+        })
     }
 
     /// Takes in what was held; the shard is owned and writes again.

@@ -2,49 +2,20 @@
 
 use super::*;
 use crate::{
-    config::ChatConfig,
     conversation::{Conversation, Loaded},
     shard::{
-        Surroundings,
+        bare::{NOW_MS, shard, take},
         conversations::Live,
-        input::{PeerInput, Taken},
+        input::PeerInput,
         owner_changing,
     },
 };
-use heddle_kit::{Link, ManualClock, SharedClock, Tasks};
 use heddle_proto::{
     ids::MessageId,
     internal::{ConversationRow, FanOutState, MemberRow, RawEvent, ReadOutcome},
     v1::{StateChange, state_change},
 };
 use prost::Message as _;
-use tokio::sync::mpsc;
-use tonic::service::Routes;
-
-const NOW_MS: u64 = 1_000_000;
-
-/// A shard that nobody has taken, with nothing behind it.
-fn shard() -> Shard {
-    let clock: SharedClock = ManualClock::at(NOW_MS);
-    let around = Surroundings {
-        config: Arc::new(ChatConfig::default()),
-        clock,
-        tasks: Tasks::new("test"),
-        history: Link::local(Routes::default()),
-        peers: vec![mpsc::channel(1).0],
-        own: mpsc::channel(1).0,
-    };
-    Shard::new(0, around)
-}
-
-fn taken() -> Taken {
-    Taken {
-        epoch: 1,
-        nonce: 7,
-        notes: Vec::new(),
-        found: Vec::new(),
-    }
-}
 
 fn log() -> LogId {
     LogId::group("alice", &[1; 16])
@@ -112,7 +83,7 @@ async fn a_mark_that_comes_before_the_shard_is_taken_is_taken_in_after() {
         shard.on_command(&edge, report(0, seq, 0));
     }
     assert_eq!(waiting(&shard), [0u64; 0]);
-    shard.taken(taken());
+    take(&mut shard);
     shard.on_tick();
     assert_eq!(waiting(&shard), [3]);
 }
@@ -121,7 +92,7 @@ async fn a_mark_that_comes_before_the_shard_is_taken_is_taken_in_after() {
 async fn marks_of_a_commit_that_failed_are_asked_for_or_taken_in_again() {
     let mut shard = shard();
     let (edge, mut frames) = Edge::new(1);
-    shard.taken(taken());
+    take(&mut shard);
     let live = Box::new(Live::new(talk()));
     let slot = ConversationSlot::Ready(live);
     shard.conversations.insert(log(), slot);
@@ -158,7 +129,7 @@ fn told(states: &[FanOutState]) -> Vec<u64> {
 async fn marks_told_again_come_after_those_that_waited_and_with_a_commit() {
     let mut shard = shard();
     let edge = Edge::new(1).0;
-    shard.taken(taken());
+    take(&mut shard);
     let slot = ConversationSlot::Ready(Box::new(Live::new(talk())));
     shard.conversations.insert(log(), slot);
     shard.recovering.conversations.insert(log(), (1, 0));
@@ -185,7 +156,7 @@ async fn marks_told_again_come_after_those_that_waited_and_with_a_commit() {
         });
     }
     let sent = shard.unsent.iter().flat_map(|(_, input)| match input {
-        PeerInput::FanOut(part) => told(&part.states),
+        PeerInput::FanOut(part, _) => told(&part.states),
         _ => Vec::new(),
     });
     assert_eq!(sent.collect::<Vec<_>>(), [1]);

@@ -8,6 +8,8 @@
 //! Invariant: nothing is told to anybody before the batch that says it is committed under an epoch
 //! verified after that; a shard that cannot know drops its state and takes itself again.
 
+#[cfg(test)]
+mod bare;
 pub mod batch;
 mod conversations;
 pub mod edges;
@@ -23,14 +25,19 @@ mod mailboxes;
 mod marks;
 mod measure;
 pub mod open;
+mod origins;
+mod outbound;
+mod ownership;
 mod pushes;
 mod reads;
 mod recover;
+mod sending;
 mod take;
 mod timers;
 
 use crate::{
     config::ChatConfig,
+    nodes::{Announcements, Placement},
     store_link::{self, StoreOutboxes},
 };
 use batch::Batch;
@@ -40,13 +47,16 @@ use heddle_kit::{FastMap, Link, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
-    internal::{Command, CommitOutcome, CommitStatus, PushIntent},
+    internal::{Command, CommitOutcome, CommitStatus, PeerMark, PushIntent},
     v1::ErrorReason,
 };
 use held::Held;
-use input::{EdgeInput, PeerInput, ShardInputs, StoreInput, Taken};
+use input::{EdgeInput, PeerInput, ShardInputs, StoreInput};
 use mailboxes::{MailboxSlot, SessionsOf};
 use measure::Measures;
+use origins::Origins;
+use outbound::{Outbound, UNACKNOWLEDGED_MAX};
+use ownership::Phase;
 use reads::Reads;
 use recover::Recovering;
 use std::{
@@ -55,7 +65,8 @@ use std::{
     time::Duration,
 };
 use timers::Timers;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 /// How often a shard looks at what is due, in milliseconds.
 const TICK_MS: u64 = 50;
@@ -78,12 +89,22 @@ pub struct Surroundings {
     pub peers: Vec<mpsc::Sender<PeerInput>>,
     /// This shard's own store queue, for what it waits for elsewhere.
     pub own: mpsc::Sender<StoreInput>,
+    /// Where shards are.
+    pub placement: watch::Receiver<Arc<Placement>>,
+    /// Asks for a newer placement.
+    pub renew: Arc<Notify>,
+    /// Tells gateways what is owned here.
+    pub announcements: Arc<Announcements>,
+    /// The service ends: what was to be handed over has been.
+    pub ending: CancellationToken,
 }
 
 /// The owner of some conversations and mailboxes.
 pub struct Shard {
     index: u32,
     around: Surroundings,
+    phase: Phase,
+    place: Arc<Placement>,
     ownership: Option<(u64, u64)>,
     store: Option<StoreOutboxes>,
     notify: Option<Outbox<PushIntent>>,
@@ -95,7 +116,9 @@ pub struct Shard {
     reads: Reads,
     next_id: u64,
     unsent: VecDeque<(u32, PeerInput)>,
-    outstanding: FastMap<u64, (LogId, u64)>,
+    late: Vec<(u32, PeerMark)>,
+    outbound: Outbound,
+    origins: Origins,
     erasures: Erasures,
     held: Held,
     arrivals: u64,
@@ -110,13 +133,16 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Shard number `index`; it takes itself over as it starts to run.
+    /// Shard number `index`; it is taken over once it is placed here.
     pub fn new(index: u32, around: Surroundings) -> Self {
         let reads = Reads::new(around.config.reads_per_shard());
         let turn_ms = around.clock.now_ms();
+        let place = Arc::new(Placement::nobody(0, around.peers.len() as u32, false));
         Self {
             index,
             around,
+            phase: Phase::Away,
+            place,
             ownership: None,
             store: None,
             notify: None,
@@ -128,7 +154,9 @@ impl Shard {
             reads,
             next_id: store_link::first_id(index),
             unsent: VecDeque::new(),
-            outstanding: FastMap::default(),
+            late: Vec::new(),
+            outbound: Outbound::default(),
+            origins: Origins::default(),
             erasures: Erasures::default(),
             held: Held::default(),
             arrivals: 0,
@@ -145,10 +173,11 @@ impl Shard {
 
     /// Runs until the service stops and what was accepted is committed.
     pub async fn run(mut self, mut inputs: ShardInputs) {
-        self.take();
+        self.follow();
+        let mut placement = self.around.placement.clone();
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let stopping = self.around.tasks.stopping().clone();
+        let ending = self.around.ending.clone();
         loop {
             tokio::select! {
                 biased;
@@ -165,10 +194,12 @@ impl Shard {
                     self.on_edge(input);
                 }
                 _ = tick.tick() => self.on_tick(),
-                () = stopping.cancelled() => break,
+                Ok(()) = placement.changed() => self.follow(),
+                () = ending.cancelled() => break,
             }
             self.take_what_waits(&mut inputs);
             self.flush();
+            self.release_if_done();
         }
         self.drain(&mut inputs).await;
     }
@@ -190,7 +221,8 @@ impl Shard {
     }
 
     fn takes_commands(&self) -> bool {
-        !self.batch.is_full() && self.unsent.len() < UNSENT_MAX
+        let unsent = self.unsent.len() < UNSENT_MAX;
+        !self.batch.is_full() && unsent && self.outbound.len() < UNACKNOWLEDGED_MAX
     }
 
     /// Finishes what was accepted; the drain's bounded grace ends it at worst.
@@ -223,7 +255,7 @@ impl Shard {
 
     fn on_command(&mut self, edge: &Arc<edges::Edge>, command: Command) {
         use heddle_proto::internal::command::Op;
-        if self.ownership.is_none() {
+        if !self.serves() {
             return self.turn_away(edge, command, &owner_changing());
         }
         match &command.op {
@@ -260,7 +292,7 @@ impl Shard {
                     self.give_up();
                 }
             }
-            StoreInput::Taken(taken) => self.taken(taken),
+            StoreInput::Taken(taken, attempt) => self.taken(taken, &attempt),
             StoreInput::Committed(outcome) => self.committed(outcome),
             StoreInput::Read(outcome) => self.on_read(*outcome),
             StoreInput::Notify(outbox) => self.notify_link(outbox),
@@ -322,59 +354,6 @@ impl Shard {
             // The link is closing: nothing was written, and its end is about to be told.
             self.roll_back(owner_changing());
         }
-    }
-
-    /// Drops all state and takes the shard again; sessions stay attached. Commands that waited are
-    /// refused, fan-outs are held: nobody is left without an answer.
-    fn give_up(&mut self) {
-        self.ownership = None;
-        let fault = owner_changing();
-        for purpose in self.reads.take_all() {
-            self.refuse_waiting(purpose, &fault);
-        }
-        self.drop_conversations(&fault);
-        self.mailboxes.clear();
-        self.outstanding.clear();
-        self.recovering = Recovering::default();
-        self.take();
-    }
-
-    fn take(&self) {
-        let taking = take::Taking {
-            index: self.index,
-            config: self.around.config.clone(),
-            history: self.around.history.clone(),
-        };
-        let (own, stopping) = (
-            self.around.own.clone(),
-            self.around.tasks.stopping().clone(),
-        );
-        self.around.tasks.spawn("take-shard", async move {
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                taken = taking.run() => {
-                    let _ = own.send(StoreInput::Taken(taken)).await;
-                }
-            }
-        });
-    }
-
-    fn taken(&mut self, taken: Taken) {
-        tracing::info!(
-            shard = self.index,
-            epoch = taken.epoch,
-            notes = taken.notes.len(),
-            "taken"
-        );
-        self.ownership = Some((taken.epoch, taken.nonce));
-        for (window, partition, log) in taken.found {
-            self.timers
-                .notes
-                .entry(window)
-                .or_default()
-                .push((partition, log));
-        }
-        self.recover(taken.notes);
     }
 
     /// The time as this turn of the loop began; asking the clock for each event would cost more

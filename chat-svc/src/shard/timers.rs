@@ -64,6 +64,7 @@ impl Shard {
     pub(super) fn on_tick(&mut self) {
         self.turn_ms = self.around.clock.now_ms();
         let now_ms = self.now_ms();
+        self.send_again();
         if self.ownership.is_none() || now_ms < self.read_only_until_ms {
             return;
         }

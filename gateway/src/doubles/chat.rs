@@ -36,6 +36,8 @@ struct State {
     next_seq: u64,
     head: u64,
     silent: bool,
+    /// Shards it announces; none: both.
+    owned: Option<Vec<u32>>,
 }
 
 impl Chat {
@@ -96,6 +98,30 @@ impl Chat {
             ..Default::default()
         })
         .await;
+    }
+
+    /// Announces that it owns these of two shards, now and to streams to come.
+    pub async fn own(&self, owned: &[u32]) {
+        let streaming = {
+            let mut state = self.0.lock().unwrap();
+            state.owned = Some(owned.to_vec());
+            state.stream.is_some()
+        };
+        if streaming {
+            self.send(self.announcement()).await;
+        }
+    }
+
+    fn announcement(&self) -> EdgeResponse {
+        let owned = self.0.lock().unwrap().owned.clone();
+        let map = ShardMap {
+            shard_count: 2,
+            owned: owned.unwrap_or(vec![0, 1]),
+        };
+        EdgeResponse {
+            shard_map: Some(map),
+            ..Default::default()
+        }
     }
 
     /// Dies: the stream ends.
@@ -203,15 +229,7 @@ impl ShardService for Chat {
         request: Request<Streaming<EdgeRequest>>,
     ) -> Result<Response<Frames>, Status> {
         let (stream, frames) = mpsc::channel(1024);
-        let map = ShardMap {
-            shard_count: 2,
-            owned: vec![0, 1],
-        };
-        let first = EdgeResponse {
-            shard_map: Some(map),
-            ..Default::default()
-        };
-        stream.try_send(Ok(first)).unwrap();
+        stream.try_send(Ok(self.announcement())).unwrap();
         {
             let mut state = self.0.lock().unwrap();
             state.stream = Some(stream);

@@ -39,6 +39,8 @@ pub const SOON: Duration = Duration::from_secs(10);
 pub struct World {
     pub gateway: Gateway,
     pub chat: Chat,
+    /// A second chat node; it owns nothing until it says so.
+    pub other: Chat,
     pub store: Store,
     pub presence: Presence,
     pub clock: SharedClock,
@@ -49,7 +51,7 @@ pub struct World {
 }
 
 impl World {
-    /// A gateway with two shards on one node.
+    /// A gateway with two shards, both on one of two nodes.
     pub async fn new() -> Self {
         Self::with(|_| {}).await
     }
@@ -68,10 +70,11 @@ impl World {
         options.auth.key_file = Some(path);
         change(&mut options);
         let (chat, store, presence) = (Chat::default(), Store::default(), Presence::default());
+        let other = Chat::default();
+        other.own(&[]).await;
+        let node = |chat: &Chat| Link::local(Routes::new(ShardServiceServer::new(chat.clone())));
         let links = Links {
-            shards: vec![Link::local(Routes::new(ShardServiceServer::new(
-                chat.clone(),
-            )))],
+            shards: vec![node(&chat), node(&other)],
             history: Link::local(Routes::new(StoreServiceServer::new(store.clone()))),
             presence: Link::local(Routes::new(PresenceLinkServiceServer::new(
                 presence.clone(),
@@ -84,6 +87,7 @@ impl World {
         Self {
             gateway,
             chat,
+            other,
             store,
             presence,
             clock,

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use heddle_proto::{
     internal::{
-        CommitRequest, CommitResponse, MailboxQuery, RangeQuery, RawEvent, ReadOutcome,
-        ReadRequest, ReadResponse, StoredDelivery, TakeShardsRequest, TakeShardsResponse,
-        raw_event, read::Query, store_service_server::StoreService, stored_delivery::Body,
+        CommitRequest, CommitResponse, LeaseRequest, LeaseResponse, MailboxQuery, RangeQuery,
+        RawEvent, ReadOutcome, ReadRequest, ReadResponse, StoredDelivery, TakeShardsRequest,
+        TakeShardsResponse, raw_event, read::Query, store_service_server::StoreService,
+        stored_delivery::Body,
     },
     v1::{self, message::Content},
 };
@@ -169,5 +170,9 @@ impl StoreService for Store {
         _: Request<TakeShardsRequest>,
     ) -> Result<Response<TakeShardsResponse>, Status> {
         Err(Status::unimplemented("gateways own nothing"))
+    }
+
+    async fn lease(&self, _: Request<LeaseRequest>) -> Result<Response<LeaseResponse>, Status> {
+        Err(Status::unimplemented("gateways have no lease"))
     }
 }

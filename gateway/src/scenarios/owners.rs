@@ -142,3 +142,58 @@ async fn without_an_owner_a_send_fails_after_a_bounded_wait() {
     );
     assert!(error.retry_delay.is_some());
 }
+
+#[tokio::test]
+async fn shards_that_move_take_sessions_and_unanswered_commands_along_in_order() {
+    let world = World::new().await;
+    let (mut device, _) = Device::open(&world, "ann").await;
+    world.chat.silent(true);
+    for number in 1..=4 {
+        let frame = Up::Send(text(&world, &number.to_string()));
+        device.send(number, frame).await;
+    }
+    until("all have arrived", || {
+        world.chat.seen().iter().filter_map(said).count() == 4
+    })
+    .await;
+    world.other.own(&[0, 1]).await;
+    world.chat.own(&[]).await;
+    device.send(5, Up::Send(text(&world, "5"))).await;
+    for number in 1..=5 {
+        let (request_id, outcome) = device.result().await;
+        let Ok(Outcome::Send(sent)) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((request_id, sent.seq), (number, number), "order is kept");
+    }
+    let attached = |command: &Command| matches!(&command.op, Some(Op::Attach(_))).then_some(());
+    world.other.saw("the session's attach", attached).await;
+    assert_eq!(
+        world.chat.streams(),
+        1,
+        "a node that gives all away stays connected"
+    );
+}
+
+#[tokio::test]
+async fn when_one_of_two_nodes_dies_what_it_had_waits_for_the_other() {
+    let world = World::new().await;
+    let (mut device, _) = Device::open(&world, "ann").await;
+    world.chat.silent(true);
+    device.send(1, Up::Send(text(&world, "1"))).await;
+    until("it has arrived", || {
+        world.chat.seen().iter().filter_map(said).count() == 1
+    })
+    .await;
+    world.chat.own(&[]).await;
+    world.chat.die();
+    world.other.own(&[0, 1]).await;
+    device.send(2, Up::Send(text(&world, "2"))).await;
+    for number in 1..=2 {
+        let (request_id, outcome) = device.result().await;
+        let Ok(Outcome::Send(sent)) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((request_id, sent.seq), (number, number));
+    }
+}

@@ -9,6 +9,7 @@ use crate::edge::Edge;
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
+    ids::LogId,
     internal::{
         CommandResult, Delivery, EdgeResponse, Ephemeral, MailboxHead, ShardMap,
         command_result::Outcome, ephemeral, raw_open_session_response::Frame,
@@ -23,7 +24,7 @@ impl ShardLinks {
         if let Some(map) = &frame.shard_map {
             self.announced(edge, node, map);
         }
-        self.results(edge, frame.results);
+        self.results(edge, node, frame.results);
         for delivery in &frame.deliveries {
             deliver(edge, delivery, &frame.bodies);
         }
@@ -66,6 +67,15 @@ impl ShardLinks {
             of = map.shard_count,
             "shards announced"
         );
+        // What the former owner has not answered is asked again, before anything that comes later:
+        // its refusal may still be on the way here.
+        let unanswered = {
+            let is_gained = |log: LogId| gained.binary_search(&log.shard(map.shard_count)).is_ok();
+            self.table().of_others(node, is_gained)
+        };
+        for id in unanswered {
+            self.hold(edge, id);
+        }
         for session in edge.sessions.of_shards(map.shard_count, &gained) {
             session.attach_again(edge);
         }
@@ -88,14 +98,17 @@ impl ShardLinks {
         }
     }
 
-    fn results(&self, edge: &Edge, results: Vec<CommandResult>) {
+    fn results(&self, edge: &Edge, node: usize, results: Vec<CommandResult>) {
         let mut again = Vec::new();
         let mut done: Vec<(Pending, Result<Outcome, Fault>)> = Vec::with_capacity(results.len());
         {
             let mut table = self.table();
             for CommandResult { id, outcome } in results {
                 if owner_changes(&outcome) {
-                    again.push(id);
+                    // A former owner's word no longer counts once the next one was asked.
+                    if table.get(id).is_some_and(|asked| asked.node == Some(node)) {
+                        again.push(id);
+                    }
                 } else if let Some(pending) = table.remove(id) {
                     done.push((pending, outcome.ok_or_else(crate::answers::unexpected)));
                 }

@@ -128,6 +128,17 @@ impl Table {
         ids
     }
 
+    /// Those that another node than this was asked, of logs that `wanted` picks, in the order in
+    /// which they were.
+    pub fn of_others(&self, node: usize, wanted: impl Fn(LogId) -> bool) -> Vec<u64> {
+        let elsewhere = |pending: &Pending| pending.node.is_some_and(|asked| asked != node);
+        let asked = self.0.iter();
+        let asked = asked.filter(|(_, pending)| elsewhere(pending) && wanted(pending.log));
+        let mut ids: Vec<u64> = asked.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Those that a node was asked, in the order in which they were.
     pub fn of_node(&self, node: usize) -> Vec<u64> {
         let asked = self

@@ -1,0 +1,194 @@
+//! Keeper: renews this node's lease, and tells the shards what they should do.
+//!
+//! At a drain it says that the node leaves, waits until its shards are released and taken by
+//! others, and only then lets the service end. What changes here is told to peers at once, so that
+//! nobody waits for a renewal.
+//!
+//! Invariant: a node that could not renew for a whole lease serves nothing.
+
+use super::{Placement, peers::Peers, placement};
+use crate::{config::ChatConfig, store_link};
+use heddle_kit::Link;
+use heddle_proto::internal::{LeaseRequest, LiveNode};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// How soon a renewal that failed is tried again, in milliseconds.
+const RETRY_MS: u64 = 200;
+/// How often a node that leaves looks whether others have taken its shards, in milliseconds.
+const LEAVING_POLL_MS: u64 = 20;
+
+/// How this node describes itself to others.
+pub struct Me {
+    /// Its name.
+    pub node: String,
+    /// Greater with each start.
+    pub incarnation: u64,
+    /// Where others reach it.
+    pub address: String,
+}
+
+/// The lease of this node.
+pub struct Keeper {
+    /// Settings.
+    pub config: Arc<ChatConfig>,
+    /// history-svc.
+    pub history: Link,
+    /// This node.
+    pub me: Me,
+    /// The others.
+    pub peers: Peers,
+    /// What the shards of this node hold.
+    pub owned: watch::Receiver<BTreeSet<u32>>,
+    /// What the shards follow.
+    pub placement: Arc<watch::Sender<Arc<Placement>>>,
+    /// Somebody knows that a renewal would tell something new.
+    pub renew: Arc<Notify>,
+}
+
+/// What changes from renewal to renewal.
+struct Renewals {
+    renewed: Instant,
+    version: u64,
+    leaving: bool,
+    /// What the others were told last.
+    told: Option<(BTreeSet<u32>, bool)>,
+    /// Shards that belong here and that another still holds, and since when.
+    waiting: HashMap<u32, Instant>,
+}
+
+impl Keeper {
+    /// Renews until `stopping`, hands over, and cancels `ending`.
+    pub async fn run(mut self, stopping: CancellationToken, ending: CancellationToken) {
+        let _ending = ending.drop_guard();
+        let mut state = Renewals {
+            renewed: Instant::now(),
+            version: 1,
+            leaving: false,
+            told: None,
+            waiting: HashMap::new(),
+        };
+        let interval = Duration::from_millis(self.config.lease_renewal_ms);
+        loop {
+            let renewed = self.renew(&mut state).await;
+            let pause = match renewed {
+                Ok(_) => interval,
+                Err(_) => interval.min(Duration::from_millis(RETRY_MS)),
+            };
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                () = self.renew.notified() => {}
+                _ = self.owned.changed() => {}
+                () = sleep(pause) => {}
+            }
+        }
+        let most = Duration::from_millis(self.config.leave_max_ms);
+        if timeout(most, self.leave(&mut state)).await.is_err() {
+            tracing::warn!("shards were not taken over in time; leaving all the same");
+        }
+        // Best effort: the lease would end by itself.
+        let _ = self.ask(0, true).await;
+    }
+
+    /// Gives all shards to the others.
+    async fn leave(&mut self, state: &mut Renewals) {
+        state.leaving = true;
+        let mut others = Vec::new();
+        loop {
+            if let Ok(nodes) = self.renew(state).await {
+                others = nodes;
+                others.retain(|node| node.node != self.me.node && !node.leaving);
+            }
+            let held: BTreeSet<u32> = others.iter().flat_map(|n| n.owned.clone()).collect();
+            let all_held = held.len() as u32 == self.config.shard_count();
+            if self.owned.borrow().is_empty() && (others.is_empty() || all_held) {
+                return;
+            }
+            tokio::select! {
+                _ = self.owned.changed() => {}
+                () = sleep(Duration::from_millis(LEAVING_POLL_MS)) => {}
+            }
+        }
+    }
+
+    async fn ask(&self, ttl_ms: u32, leaving: bool) -> Result<Vec<LiveNode>, Status> {
+        let request = LeaseRequest {
+            node: self.me.node.clone(),
+            incarnation: self.me.incarnation,
+            address: self.me.address.clone(),
+            ttl_ms,
+            leaving,
+            owned: self.owned.borrow().iter().copied().collect(),
+        };
+        let mut client = store_link::client(self.history.clone());
+        let patience = Duration::from_millis(self.config.lease_renewal_ms);
+        match timeout(patience, client.lease(request)).await {
+            Ok(answer) => Ok(answer?.into_inner().nodes),
+            Err(_) => Err(Status::deadline_exceeded(
+                "the lease was not renewed in time",
+            )),
+        }
+    }
+
+    /// Renews, and tells the shards and the others what follows.
+    async fn renew(&mut self, state: &mut Renewals) -> Result<Vec<LiveNode>, Status> {
+        let asked = Instant::now();
+        let owned = self.owned.borrow_and_update().clone();
+        let answer = self.ask(self.config.lease_ms, state.leaving).await;
+        state.version += 1;
+        let shard_count = self.config.shard_count();
+        let lease = Duration::from_millis(u64::from(self.config.lease_ms));
+        let nodes = match answer {
+            Ok(nodes) => nodes,
+            Err(status) => {
+                let superseded = status.code() == tonic::Code::FailedPrecondition;
+                let ended = superseded || state.renewed.elapsed() >= lease;
+                if ended && !self.placement.borrow().lost {
+                    tracing::error!(%status, "no lease: this node serves nothing");
+                    let nobody = Placement::nobody(state.version, shard_count, true);
+                    self.placement.send_replace(Arc::new(nobody));
+                }
+                return Err(status);
+            }
+        };
+        state.renewed = asked;
+        self.peers.update(&nodes, &self.me.node);
+        let (version, known) = (state.version, self.peers.nodes());
+        let mut place = Placement::of(version, shard_count, &nodes, &self.me.node, known);
+        state.force(&mut place, lease);
+        self.placement.send_replace(Arc::new(place));
+        let told = Some((owned, state.leaving));
+        if state.told != told {
+            state.told = told;
+            self.peers.hint();
+        }
+        tracing::trace!(nodes = placement::staying(&nodes).count(), "lease renewed");
+        Ok(nodes)
+    }
+}
+
+impl Renewals {
+    /// Who holds a shard longer than a lease is not asked any more.
+    fn force(&mut self, place: &mut Placement, lease: Duration) {
+        self.waiting.retain(|shard, _| place.waits.contains(shard));
+        for shard in &place.waits {
+            self.waiting.entry(*shard).or_insert_with(Instant::now);
+        }
+        let waiting = &self.waiting;
+        let long = |shard: &u32| {
+            waiting
+                .get(shard)
+                .is_some_and(|since| since.elapsed() >= lease)
+        };
+        place.waits.retain(|shard| !long(shard));
+    }
+}

@@ -1,0 +1,194 @@
+//! Placement: which node each shard should be on (rendezvous hashing).
+//!
+//! Pure. All nodes compute the same from the same leases; a node that comes takes only what is now
+//! its own, one that goes leaves the others' as it was.
+//!
+//! Invariant: leaving nodes get nothing; a shard that another live node still holds is waited for.
+
+use super::peers::PeerNode;
+use heddle_proto::internal::LiveNode;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+/// Where what is for a shard goes.
+#[derive(Clone)]
+pub enum Target {
+    /// To this node.
+    Here,
+    /// To another node.
+    There(Arc<PeerNode>),
+    /// Nobody is known.
+    Nowhere,
+}
+
+impl Target {
+    /// Whether both are the same place.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Here, Self::Here) | (Self::Nowhere, Self::Nowhere) => true,
+            (Self::There(one), Self::There(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+/// Where all shards are, as this node knows.
+#[derive(Clone)]
+pub struct Placement {
+    /// Grows with each renewal.
+    pub version: u64,
+    /// By shard.
+    pub targets: Vec<Target>,
+    /// Shards of this node that another one still holds.
+    pub waits: HashSet<u32>,
+    /// This node is the only one for ever: nobody needs to be asked.
+    pub alone: bool,
+    /// The lease has ended: what is under way is given up at once.
+    pub lost: bool,
+}
+
+impl Placement {
+    /// All shards are here: one process.
+    pub fn alone(shard_count: u32) -> Self {
+        Self {
+            version: 1,
+            targets: vec![Target::Here; shard_count as usize],
+            waits: HashSet::new(),
+            alone: true,
+            lost: false,
+        }
+    }
+
+    /// Nobody is known yet, or no more.
+    pub fn nobody(version: u64, shard_count: u32, lost: bool) -> Self {
+        Self {
+            version,
+            targets: vec![Target::Nowhere; shard_count as usize],
+            waits: HashSet::new(),
+            alone: false,
+            lost,
+        }
+    }
+
+    /// What the leases say, to the node called `me`.
+    pub fn of(
+        version: u64,
+        shard_count: u32,
+        nodes: &[LiveNode],
+        me: &str,
+        peers: &BTreeMap<String, Arc<PeerNode>>,
+    ) -> Self {
+        let staying: Vec<&str> = staying(nodes).collect();
+        let owner = |shard: u32| match preferred(&staying, shard) {
+            Some(node) if node == me => Target::Here,
+            Some(node) => peers
+                .get(node)
+                .cloned()
+                .map_or(Target::Nowhere, Target::There),
+            None => Target::Nowhere,
+        };
+        let targets: Vec<Target> = (0..shard_count).map(owner).collect();
+        let others = nodes.iter().filter(|node| node.node != me);
+        let held = others.flat_map(|node| node.owned.iter().copied());
+        let here = |shard: &u32| matches!(targets.get(*shard as usize), Some(Target::Here));
+        let waits = held.filter(here).collect();
+        Self {
+            version,
+            targets,
+            waits,
+            alone: false,
+            lost: false,
+        }
+    }
+
+    /// Whether the shard belongs to this node.
+    pub fn is_here(&self, shard: u32) -> bool {
+        matches!(self.targets.get(shard as usize), Some(Target::Here))
+    }
+
+    /// Whether this node should take the shard now.
+    pub fn may_take(&self, shard: u32) -> bool {
+        self.is_here(shard) && !self.waits.contains(&shard)
+    }
+}
+
+/// Names of the nodes that want shards.
+pub fn staying(nodes: &[LiveNode]) -> impl Iterator<Item = &str> {
+    let staying = nodes.iter().filter(|node| !node.leaving);
+    staying.map(|node| node.node.as_str())
+}
+
+/// The node that a shard belongs on.
+pub fn preferred<'a>(nodes: &[&'a str], shard: u32) -> Option<&'a str> {
+    let scored = nodes.iter().map(|node| (weight(node, shard), *node));
+    scored.max().map(|(_, node)| node)
+}
+
+/// FNV-1a of the name, and a finaliser (murmur3's) over that and the shard: must be the same in
+/// all builds, which the standard library's hashers do not promise.
+fn weight(node: &str, shard: u32) -> u64 {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let bytes = node.bytes().chain(shard.to_be_bytes());
+    let mut mixed = bytes.fold(0xcbf2_9ce4_8422_2325, fnv);
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        mixed ^= mixed >> 33;
+        mixed = mixed.wrapping_mul(factor);
+    }
+    mixed ^ (mixed >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn node(name: &str, owned: &[u32]) -> LiveNode {
+        LiveNode {
+            node: name.into(),
+            owned: owned.to_vec(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_shard_that_another_still_holds_is_waited_for() {
+        let mut nodes = [node("a", &[]), node("b", &[0, 1, 2, 3])];
+        nodes[1].leaving = true;
+        let place = |nodes: &[LiveNode]| Placement::of(1, 4, nodes, "a", &BTreeMap::new());
+        let waiting = place(&nodes);
+        assert!((0..4).all(|shard| waiting.is_here(shard) && !waiting.may_take(shard)));
+        nodes[1].owned.clear();
+        assert!((0..4).all(|shard| place(&nodes).may_take(shard)));
+    }
+
+    #[test]
+    fn shards_are_spread() {
+        let names = ["a", "b", "c"];
+        for name in names {
+            let mine = |shard: &u32| preferred(&names, *shard) == Some(name);
+            let count = (0..1024).filter(mine).count();
+            assert!((256..=426).contains(&count), "{name}: {count}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_join_or_a_leave_moves_only_what_must_move(
+            names in prop::collection::btree_set("[a-z0-9:.]{1,12}", 2..9),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let all: Vec<&str> = names.iter().map(String::as_str).collect();
+            let gone = all[at.index(all.len())];
+            let rest: Vec<&str> = all.iter().copied().filter(|name| *name != gone).collect();
+            for shard in 0..256 {
+                let (with, without) = (preferred(&all, shard), preferred(&rest, shard));
+                prop_assert!(with == without || with == Some(gone));
+            }
+            let mut turned = all.clone();
+            turned.reverse();
+            prop_assert!((0..256).all(|shard| preferred(&all, shard) == preferred(&turned, shard)));
+        }
+    }
+}

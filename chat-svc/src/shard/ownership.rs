@@ -1,0 +1,198 @@
+//! Ownership: taking a shard, serving it, giving it to another node, losing it.
+//!
+//! `nodes` says where shards belong; the epoch says whose they are. `take` raises it.
+//!
+//! Invariant: a shard that is not its own answers OWNER_CHANGING and keeps nothing of what it knew;
+//! one that hands over finishes what it has accepted first.
+
+use super::{
+    Shard, conversations::ConversationSlot, input::StoreInput, input::Taken, owner_changing, take,
+    timers::Timers,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What a shard is doing about being owned.
+#[derive(Default)]
+pub(super) enum Phase {
+    /// It belongs elsewhere.
+    #[default]
+    Away,
+    /// It belongs here, and is taken once the placement is newer than this version.
+    Wanted(u64),
+    /// Its epoch is being raised; dropped, that ends.
+    Taking(CancellationToken),
+    /// It is served.
+    Serving,
+    /// What was accepted is being finished; then it goes elsewhere.
+    Releasing,
+}
+
+impl Shard {
+    /// Whether commands and fan-outs are for this node.
+    pub(super) fn belongs_here(&self) -> bool {
+        !matches!(self.phase, Phase::Away | Phase::Releasing)
+    }
+
+    /// Whether commands are served now.
+    pub(super) fn serves(&self) -> bool {
+        self.ownership.is_some() && matches!(self.phase, Phase::Serving)
+    }
+
+    /// Follows the newest placement.
+    pub(super) fn follow(&mut self) {
+        let place = self.around.placement.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.place, place);
+        self.turn_ms = self.around.clock.now_ms();
+        for (shard, now) in (0..).zip(&self.place.targets) {
+            let was = before.targets.get(shard as usize);
+            if !was.is_some_and(|was| was.is(now)) {
+                self.outbound.moved(shard, self.turn_ms);
+            }
+        }
+        if self.place.is_here(self.index) {
+            if let Phase::Away = self.phase {
+                self.phase = Phase::Wanted(0);
+            }
+            self.take_if_due();
+        } else if self.place.lost {
+            self.roll_back(owner_changing());
+            self.released();
+        } else {
+            self.release();
+        }
+    }
+
+    fn take_if_due(&mut self) {
+        if let Phase::Wanted(seen) = self.phase
+            && (self.place.alone || self.place.version > seen)
+            && self.place.may_take(self.index)
+        {
+            self.take();
+        }
+    }
+
+    fn take(&mut self) {
+        let cancelled = CancellationToken::new();
+        self.phase = Phase::Taking(cancelled.clone());
+        let taking = take::Taking {
+            index: self.index,
+            config: self.around.config.clone(),
+            history: self.around.history.clone(),
+        };
+        let (own, ending) = (self.around.own.clone(), self.around.ending.clone());
+        self.around.tasks.spawn("take-shard", async move {
+            tokio::select! {
+                () = ending.cancelled() => {}
+                () = cancelled.cancelled() => {}
+                taken = taking.run() => {
+                    let _ = own.send(StoreInput::Taken(taken, cancelled)).await;
+                }
+            }
+        });
+    }
+
+    pub(super) fn taken(&mut self, taken: Taken, attempt: &CancellationToken) {
+        if attempt.is_cancelled() || !matches!(self.phase, Phase::Taking(_)) {
+            return;
+        }
+        let (shard, epoch, notes) = (self.index, taken.epoch, taken.notes.len());
+        tracing::info!(shard, epoch, notes, "taken");
+        self.phase = Phase::Serving;
+        self.ownership = Some((taken.epoch, taken.nonce));
+        for (window, partition, log) in taken.found {
+            let notes = self.timers.notes.entry(window).or_default();
+            notes.push((partition, log));
+        }
+        self.recover(taken.notes);
+        self.around.announcements.set(self.index, true);
+    }
+
+    /// Drops all state and takes the shard again if it still belongs here; sessions stay attached.
+    /// Commands that waited are refused, fan-outs are held: nobody is left without an answer.
+    pub(super) fn give_up(&mut self) {
+        if let Phase::Releasing = self.phase {
+            return self.released();
+        }
+        self.drop_state();
+        self.phase = Phase::Wanted(self.place.version);
+        if !self.place.alone {
+            // Perhaps somebody else has it, rightly: that is what a renewal tells.
+            self.around.renew.notify_one();
+        }
+        self.take_if_due();
+    }
+
+    /// It belongs elsewhere: what was accepted is finished, then it goes.
+    fn release(&mut self) {
+        match &self.phase {
+            Phase::Away | Phase::Releasing => {}
+            Phase::Wanted(_) | Phase::Taking(_) => self.released(),
+            Phase::Serving => {
+                self.phase = Phase::Releasing;
+                self.refuse_reads();
+                self.store_pending_marks();
+                self.store_cursors();
+            }
+        }
+    }
+
+    /// Whether everything accepted is committed, so that the shard can go.
+    pub(super) fn release_if_done(&mut self) {
+        let done = self.in_flight.is_none() && self.batch.is_empty();
+        if matches!(self.phase, Phase::Releasing) && done {
+            tracing::info!(shard = self.index, "released");
+            self.released();
+        }
+    }
+
+    fn released(&mut self) {
+        if let Phase::Taking(attempt) = std::mem::take(&mut self.phase) {
+            attempt.cancel();
+        }
+        self.drop_state();
+        self.batch = super::batch::Batch::default();
+        self.sessions.clear();
+        self.held = Default::default();
+        self.intents.clear();
+        self.cursors_dirty.clear();
+        self.origins = Default::default();
+        self.timers = Timers::default();
+        self.around.announcements.set(self.index, false);
+    }
+
+    fn drop_state(&mut self) {
+        self.ownership = None;
+        self.refuse_reads();
+        self.drop_conversations(&owner_changing());
+        self.mailboxes.clear();
+        self.outbound = Default::default();
+        self.unsent.retain(|(_, input)| input.outlives_owner());
+        self.recovering = Default::default();
+    }
+
+    fn refuse_reads(&mut self) {
+        let fault = owner_changing();
+        for purpose in self.reads.take_all() {
+            self.refuse_waiting(purpose, &fault);
+        }
+    }
+
+    fn store_pending_marks(&mut self) {
+        let mut pending = Vec::new();
+        for (log, slot) in &self.conversations {
+            if let ConversationSlot::Ready(live) = slot {
+                let marks = live.marks.iter().filter(|(_, marks)| marks.is_pending());
+                pending.extend(marks.map(|(user_id, _)| (*log, user_id.clone())));
+            }
+        }
+        for (log, user_id) in pending {
+            self.store_marks(log, &user_id);
+        }
+    }
+
+    /// What an input is sent to.
+    pub(super) fn target(&self, shard: u32) -> crate::nodes::Target {
+        let target = self.place.targets.get(shard as usize);
+        target.cloned().unwrap_or(crate::nodes::Target::Nowhere)
+    }
+}
