@@ -85,10 +85,7 @@ impl Probe {
                     Ok(sent) => last_seq = Some(sent.seq),
                     Err(error) => fail(format!("{to}: {error}")),
                 }
-                let took = began.elapsed();
-                let mut longest = longest.lock().unwrap_or_else(PoisonError::into_inner);
-                *longest = took.max(*longest);
-                drop(longest);
+                note_longest(&longest, began.elapsed());
                 // tidy: allow-sleep the pace of the load
                 tokio::time::sleep(PROBE_INTERVAL).await;
             }
@@ -108,6 +105,11 @@ impl Probe {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *failures)
     }
+}
+
+fn note_longest(longest: &Mutex<Duration>, took: Duration) {
+    let mut longest = longest.lock().unwrap_or_else(PoisonError::into_inner);
+    *longest = took.max(*longest);
 }
 
 /// People go on for a while.
