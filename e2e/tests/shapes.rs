@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// The binaries, in the order in which they are started.
 const SERVICES: [&str; 5] = [
@@ -75,6 +75,31 @@ async fn as_five_processes() -> Result<(), Failure> {
     let Some(binaries) = binaries()? else {
         return Ok(());
     };
+    five_processes(&binaries, &[]).await
+}
+
+/// The same, with the event store on a real Cassandra node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_five_processes_on_cassandra() -> Result<(), Failure> {
+    let (binaries, node) = (binaries()?, std::env::var("HEDDLE_CASSANDRA"));
+    let (Some(binaries), Ok(node)) = (binaries, node) else {
+        missing::loudly("HEDDLE_CASSANDRA names no node; `cargo xtask cassandra up` starts one");
+        return Ok(());
+    };
+    let store = [
+        format!("store={}", json!("cassandra")),
+        format!("cassandra.nodes={}", json!([node])),
+        format!("cassandra.keyspace=e2e_{}", uuid::Uuid::new_v4().simple()),
+        "cassandra.replication_factor=1".into(),
+        "cassandra.accept_low_replication=true".into(),
+    ];
+    let mut migrate = command(&binaries.join("history-svc"), &store);
+    assert!(migrate.arg("migrate").status().await?.success());
+    five_processes(&binaries, &store).await
+}
+
+/// Runs the scenario over binaries; `store`: what history-svc is told beside the usual.
+async fn five_processes(binaries: &Path, store: &[String]) -> Result<(), Failure> {
     heddle_kit::tls::install_crypto_provider();
     let dir = tempfile::tempdir()?;
     let key = dir.path().join("public.pem");
@@ -82,8 +107,12 @@ async fn as_five_processes() -> Result<(), Failure> {
     let places = Places::choose()?;
     let mut processes = Vec::new();
     for service in SERVICES {
-        let settings = places.settings(service, dir.path(), &key);
-        processes.push(start(&binaries.join(service), &settings)?);
+        let mut settings = places.settings(service, dir.path(), &key);
+        if service == "history-svc" {
+            settings.extend_from_slice(store);
+        }
+        let mut command = command(&binaries.join(service), &settings);
+        processes.push(command.spawn()?);
     }
     two_people_chat(&format!("http://{}", places.gateway), &signer).await?;
     for process in &mut processes {
@@ -172,11 +201,12 @@ impl Places {
     }
 }
 
-fn start(binary: &Path, settings: &[String]) -> Result<Child, Failure> {
+fn command(binary: &Path, settings: &[String]) -> Command {
     let mut command = Command::new(binary);
     command.args(["--set", "process.telemetry.log=error"]);
     for setting in settings {
         command.arg("--set").arg(setting);
     }
-    Ok(command.kill_on_drop(true).spawn()?)
+    command.kill_on_drop(true);
+    command
 }

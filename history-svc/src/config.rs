@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use heddle_kit::run::ProcessConfig;
 use heddle_kit::{LayerOptions, ProcessOptions, ServeOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::cassandra::CassandraConfig;
 
 heddle_kit::config! {
     /// The event store.
@@ -65,14 +68,28 @@ impl HistoryConfig {
     }
 }
 
+/// The backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// In one directory, served by this process alone.
+    Embedded,
+    /// On Apache Cassandra or ScyllaDB.
+    Cassandra,
+}
+
 heddle_kit::config! {
     /// The history service as a process of its own.
     pub struct HistoryProcess {
         /// Where shards and gateways connect.
         pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7449)),
+        /// Where events are kept: "embedded" in a directory of this machine, or "cassandra".
+        pub store: StoreKind = StoreKind::Embedded,
     sections
-        /// The event store.
+        /// The event store; of one on Cassandra only the bounds of streams count.
         pub history: HistoryConfig,
+        /// The event store on Cassandra.
+        pub cassandra: CassandraConfig,
         /// The process around the service.
         pub process: ProcessOptions,
         /// How HTTP is spoken to shards and gateways.

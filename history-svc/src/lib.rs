@@ -1,13 +1,14 @@
 //! The only door to the event store: append, read, own.
 //!
-//! `store` is the trait and its law, `embedded` the backend in one directory, `query` the reads
-//! that are composed above any backend, `service` the door on the wire, `start` its life, `check` a
-//! look at every record, `testing` a store that fails on purpose. Knows conversations
-//! and mailboxes only as logs of events, and tables only as cells.
+//! `store` is the trait and its law, `embedded` the backend in one directory, `cassandra` the one
+//! on Cassandra, `query` the reads that are composed above any backend, `service` the door on the
+//! wire, `start` its life, `check` a look at every record, `testing` a store that fails on purpose.
+//! Knows conversations and mailboxes only as logs of events, and tables only as cells.
 //!
 //! Invariant: `COMMITTED` means on stable storage under an epoch verified after that, and nothing
 //! read here differs from what was written by a bit.
 
+pub mod cassandra;
 pub mod cell;
 pub mod check;
 pub mod config;
@@ -25,4 +26,4 @@ pub mod testing;
 
 pub use config::{HistoryConfig, HistoryProcess};
 pub use embedded::{EmbeddedStore, OpenError};
-pub use start::{HistoryService, SERVICE, start};
+pub use start::{HistoryService, SERVICE, VERBS, perform};

@@ -3,5 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    heddle_kit::run("history-svc", heddle_history::start)
+    heddle_kit::run_verbs(
+        "history-svc",
+        heddle_history::VERBS,
+        heddle_history::perform,
+    )
 }

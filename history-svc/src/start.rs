@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use heddle_kit::health::{Health, add_reflection};
 use heddle_kit::run::{Context, StartError};
-use heddle_kit::{Guarded, Tasks, serve};
+use heddle_kit::{Guarded, Tasks, Verb, serve};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
-use crate::config::{HistoryConfig, HistoryProcess};
+use crate::cassandra;
+use crate::config::{HistoryConfig, HistoryProcess, StoreKind};
 use crate::embedded::{EmbeddedStore, OpenError};
 use crate::service::StoreDoor;
 use crate::store::EventStore;
@@ -85,12 +86,44 @@ async fn keep(store: Arc<EmbeddedStore>, config: HistoryConfig, tasks: Tasks) {
     store.close().await;
 }
 
-/// Starts the service as a process of its own.
-pub async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
+/// What the binary can do beside serving.
+pub const VERBS: &[Verb] = &[Verb {
+    name: MIGRATE,
+    about: "Bring the schema on Cassandra up to date, and end",
+}];
+const MIGRATE: &str = "migrate";
+
+/// Serves as a process of its own, or does what the verb says.
+pub async fn perform(
+    verb: Option<&'static str>,
+    context: Context<HistoryProcess>,
+) -> Result<(), StartError> {
+    match verb {
+        None => start(context).await,
+        Some(_) => {
+            let version = cassandra::migrate(&context.config.cassandra).await?;
+            tracing::info!(version, "the schema is up to date");
+            context.tasks.end_process();
+            Ok(())
+        }
+    }
+}
+
+async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
     let own = tasks.child("history");
-    let service = HistoryService::open(config.history, &own).await?;
-    let (routes, health) = Health::add_to(service.routes()).await;
+    let (routes, cassandra) = match config.store {
+        StoreKind::Embedded => {
+            let service = HistoryService::open(config.history, &own).await?;
+            (service.routes(), None)
+        }
+        StoreKind::Cassandra => {
+            let store = Arc::new(cassandra::open_when_ready(&config.cassandra, &own).await?);
+            let door = StoreDoor::new(store.clone(), config.history, own.clone());
+            (door.routes(), Some(store))
+        }
+    };
+    let (routes, health) = Health::add_to(routes).await;
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
     let guarded = Guarded::new(routes, &config.layers);
     let listener = TcpListener::bind(config.listen).await?;
@@ -102,6 +135,15 @@ pub async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
         &tasks.child("server"),
     )?;
     health.serving(&[SERVICE]).await;
+    if let Some(store) = cassandra {
+        let stopping = own.stopping().clone();
+        own.spawn("health", async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = store.watch(|ready| health.set(SERVICE, ready)) => {}
+            }
+        });
+    }
     tracing::info!(%address, "serving the event store");
     Ok(())
 }

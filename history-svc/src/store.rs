@@ -14,7 +14,8 @@ use crate::row::Row;
 /// A store of logs and cells, in whole batches.
 ///
 /// The law:
-/// - **Atomic.** All of a commit is stored, or nothing of it.
+/// - **Atomic.** All of a commit is stored, or nothing of it. Where the engine has no transactions
+///   (docs/adr/0006) that holds for each log with its projections, once it is taken over.
 /// - **Durable, then verified, then answered.** `COMMITTED` is answered only when the commit is on
 ///   stable storage, and only if a reading of the shard's epoch that began after that still found
 ///   the commit's own. A commit without rows and cells verifies the epoch.
@@ -33,7 +34,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// Commits; answers one outcome for each commit, in their order.
     fn commit(&self, commits: Vec<Commit>) -> BoxFuture<'static, Vec<CommitOutcome>>;
 
-    /// Reads; answers one result for each read, in their order. Reads of one call see one state.
+    /// Reads; answers one result for each read, in their order. Reads of one call see one state,
+    /// if the engine has such a thing; take-overs among them come first.
     fn read(&self, reads: Vec<StoreRead>) -> BoxFuture<'static, Vec<ReadResult>>;
 }
 
@@ -51,6 +53,15 @@ pub enum StoreRead {
     Cells(CellsRead),
 }
 
+/// A shard under one of its epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The shard.
+    pub shard: u32,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
 /// The newest rows of a log: `from_seq` and all above it (`more`: and more above what is answered),
 /// or the newest `events_min` events (`more` is never set: nothing lies above). The last row of a
 /// log is always among them.
@@ -62,6 +73,9 @@ pub struct TailRead {
     pub from_seq: u64,
     /// At least so many events, and always the last row.
     pub events_min: usize,
+    /// Who takes the log over: where a backend may hold rows whose commit was cut short, the log's
+    /// end is made certain before it is answered. None: the caller only looks.
+    pub owner: Option<Owner>,
 }
 
 /// The rows that hold the events from one seq to another, whole.
@@ -135,6 +149,10 @@ pub enum ReadError {
     /// Too much at once.
     #[error("{0}; try again after a moment")]
     Exhausted(String),
+    /// The shard that takes the log over is not the reader's, or not here: it has to be taken
+    /// again.
+    #[error("{0}")]
+    Fenced(String),
     /// The store cannot be read now.
     #[error("the store cannot be read: {0}")]
     Unavailable(String),

@@ -29,6 +29,6 @@ pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use fast_map::FastMap;
 pub use layers::{Deadline, Guarded, LayerOptions, Peer};
 pub use link::{Link, LinkOptions, LocalSlot};
-pub use run::{Context, ProcessOptions, run};
+pub use run::{Context, ProcessOptions, Verb, run, run_verbs};
 pub use serve::{ServeOptions, serve};
 pub use tasks::{TaskFailure, Tasks};

@@ -5,6 +5,7 @@
 //! all held.
 
 mod build;
+mod cassandra;
 mod check;
 mod command;
 mod docs;
@@ -78,6 +79,11 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Start or stop one real Apache Cassandra node on this machine.
+    Cassandra {
+        #[command(subcommand)]
+        task: cassandra::Task,
+    },
     /// Say where the server's CPU goes under a load, by hop: direct, paced or group. Needs `perf`.
     Profile {
         /// Which load, and `--seconds N`, `--json`.
@@ -136,6 +142,7 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Settings { check: false } => said(settings::write(&repo)),
         Task::Settings { check: true } => said(settings::check(&repo)),
         Task::Bench { quick, json } => lab::bench(&repo, quick, json),
+        Task::Cassandra { task } => said(cassandra::perform(&repo, task)),
         Task::Profile { load } => lab::profile(&repo, &load),
         Task::Faults { suite } => lab::faults(&repo, &suite),
         Task::Plant { list: true, .. } => said(plant::list(&repo)),

@@ -36,6 +36,7 @@ pub(super) enum ConversationSlot {
 #[derive(Default)]
 pub(super) struct Loading {
     pub parts_left: u32,
+    pub tail_begun: bool,
     pub loaded: Loaded,
     pub waiting: Vec<Waiting>,
 }

@@ -49,12 +49,17 @@ fn partition(table: Table, partition: Bytes) -> Query {
     })
 }
 
-fn tail(log: &LogId, from_seq: u64) -> Query {
+/// The shard that loads, and its epoch: the store makes a log's end certain for it.
+type Loader = (u32, u64);
+
+fn tail((shard, epoch): Loader, log: &LogId, from_seq: u64) -> Query {
     let (log_id, events_min) = (log.to_bytes(), TAIL_EVENTS_MAX as u32);
     Query::Tail(TailQuery {
         log_id,
         from_seq,
         events_min,
+        shard,
+        epoch,
     })
 }
 
@@ -67,17 +72,23 @@ impl Shard {
         };
         self.conversations
             .insert(log, ConversationSlot::Loading(loading));
-        let row = partition(Table::Conversations, log.to_bytes());
-        self.read(row, Purpose::Conversation(log, ConversationPart::Row));
-        let members = partition(Table::Members, log.to_bytes());
-        self.read(
-            members,
-            Purpose::Conversation(log, ConversationPart::Members),
-        );
-        self.read(
-            tail(&log, 0),
-            Purpose::Conversation(log, ConversationPart::Tail),
-        );
+        let tail = tail(self.loader(), &log, 0);
+        self.read(tail, Purpose::Conversation(log, ConversationPart::Tail));
+    }
+
+    /// Projections are read once the log's end is certain, since making it so may finish them.
+    fn load_projections(&mut self, log: LogId) {
+        for (table, part) in [
+            (Table::Conversations, ConversationPart::Row),
+            (Table::Members, ConversationPart::Members),
+        ] {
+            let query = partition(table, log.to_bytes());
+            self.read(query, Purpose::Conversation(log, part));
+        }
+    }
+
+    fn loader(&self) -> Loader {
+        (self.index, self.ownership.map_or(0, |(epoch, _)| epoch))
     }
 
     pub(super) fn conversation_part(
@@ -86,11 +97,11 @@ impl Shard {
         part: ConversationPart,
         outcome: ReadOutcome,
     ) {
-        let now_ms = self.now_ms();
+        let (now_ms, loader) = (self.now_ms(), self.loader());
         let Some(ConversationSlot::Loading(loading)) = self.conversations.get_mut(&log) else {
             return;
         };
-        let mut more = None;
+        let (mut more, mut tail_begun) = (None, false);
         match part {
             ConversationPart::Row => {
                 loading.loaded.row = outcome.cells.into_iter().next().and_then(decode);
@@ -110,13 +121,22 @@ impl Shard {
                     })
                 });
             }
-            ConversationPart::Tail => more = take_tail(&log, &mut loading.loaded, outcome, now_ms),
+            ConversationPart::Tail => {
+                tail_begun = !std::mem::replace(&mut loading.tail_begun, true);
+                more = take_tail(loader, &log, &mut loading.loaded, outcome, now_ms);
+            }
+        }
+        loading.parts_left -= u32::from(more.is_none());
+        let ready = loading.parts_left == 0;
+        if tail_begun {
+            self.load_projections(log);
         }
         if let Some(query) = more {
             return self.read(query, Purpose::Conversation(log, part));
         }
-        loading.parts_left -= 1;
-        if loading.parts_left == 0 {
+        if let Some(ConversationSlot::Loading(loading)) = self.conversations.get_mut(&log)
+            && ready
+        {
             let loaded = std::mem::take(&mut loading.loaded);
             self.conversation_ready(log, Conversation::load(log, loaded));
         }
@@ -151,6 +171,7 @@ impl Shard {
     }
 
     pub(super) fn mailbox_part(&mut self, user: Arc<str>, part: MailboxPart, outcome: ReadOutcome) {
+        let loader = self.loader();
         let Some(MailboxSlot::Loading(loading)) = self.mailboxes.get_mut(&user) else {
             return;
         };
@@ -184,7 +205,7 @@ impl Shard {
                 if outcome.more
                     && let Some((last, _)) = loading.entries.last()
                 {
-                    let query = tail(&LogId::mailbox(&user), last.position + 1);
+                    let query = tail(loader, &LogId::mailbox(&user), last.position + 1);
                     return self.read(query, Purpose::Mailbox(user, MailboxPart::Tail));
                 }
                 return self.mailbox_ready(user);
@@ -194,7 +215,7 @@ impl Shard {
         if loading.parts_left == 0 {
             let checkpoint = loading.checkpoint.clone().unwrap_or_default();
             let from = checkpoint.position.min(checkpoint.push_position) + 1;
-            let query = tail(&LogId::mailbox(&user), from);
+            let query = tail(loader, &LogId::mailbox(&user), from);
             self.read(query, Purpose::Mailbox(user, MailboxPart::Tail));
         }
     }
@@ -250,7 +271,13 @@ fn device_of(devices: &mut Vec<(String, Device)>, id: String) -> &mut Device {
 
 /// Adds what was read of a tail; answers with another query where there is more above, or where a
 /// busy log must be read further down, so that ids of the last minute are known.
-fn take_tail(log: &LogId, loaded: &mut Loaded, outcome: ReadOutcome, now_ms: u64) -> Option<Query> {
+fn take_tail(
+    loader: Loader,
+    log: &LogId,
+    loaded: &mut Loaded,
+    outcome: ReadOutcome,
+    now_ms: u64,
+) -> Option<Query> {
     let more_above = outcome.more && !outcome.rows.is_empty();
     let rows = outcome.rows.into_iter().filter_map(|row| row.batch);
     let next_seq = loaded.events.last().map_or(0, |event| event.seq + 1);
@@ -262,7 +289,10 @@ fn take_tail(log: &LogId, loaded: &mut Loaded, outcome: ReadOutcome, now_ms: u64
     let found_older = !older.is_empty();
     loaded.events.splice(0..0, older.into_iter().rev());
     if more_above {
-        return loaded.events.last().map(|last| tail(log, last.seq + 1));
+        return loaded
+            .events
+            .last()
+            .map(|last| tail(loader, log, last.seq + 1));
     }
     let first = loaded.events.first()?;
     let fresh = crate::conversation::event::time_ms(first) + ID_AHEAD_MAX_MS >= now_ms;

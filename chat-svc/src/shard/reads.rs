@@ -142,7 +142,13 @@ impl Shard {
         if outcome.code != 0 {
             self.note_failed_read(&outcome.message);
             let fault = fault_of(&outcome);
-            return self.refuse_waiting(purpose, &fault);
+            self.refuse_waiting(purpose, &fault);
+            // The log was to be taken over, and the store knows of another owner.
+            if outcome.code == i32::from(tonic::Code::Aborted) {
+                self.roll_back(super::owner_changing());
+                self.give_up();
+            }
+            return;
         }
         match purpose {
             Purpose::Conversation(log, part) => self.conversation_part(log, part, outcome),

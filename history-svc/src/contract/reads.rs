@@ -66,6 +66,7 @@ pub async fn tails_bring_the_newest_rows(store: Store) {
             log_id,
             from_seq,
             events_min,
+            owner: None,
         });
         match store.read(vec![read]).await.remove(0) {
             Ok(StoreAnswer::Rows { rows, more: false }) => {

@@ -115,6 +115,7 @@ pub fn failure(id: u64, error: &ReadError) -> ReadOutcome {
         ReadError::Invalid { .. } => tonic::Code::InvalidArgument,
         ReadError::DataLoss(_) => tonic::Code::DataLoss,
         ReadError::Exhausted(_) => tonic::Code::ResourceExhausted,
+        ReadError::Fenced(_) => tonic::Code::Aborted,
         ReadError::Unavailable(_) => tonic::Code::Unavailable,
     };
     if code == tonic::Code::DataLoss {

@@ -5,7 +5,7 @@ use heddle_proto::internal::{LogBatch, ReadOutcome, StoredRow, TailQuery};
 
 use super::{Plan, Step, limits, parse_log_id};
 use crate::row::Row;
-use crate::store::{ReadError, StoreAnswer, StoreRead, TailRead};
+use crate::store::{Owner, ReadError, StoreAnswer, StoreRead, TailRead};
 
 pub struct Tail {
     read: TailRead,
@@ -20,6 +20,10 @@ impl Tail {
                 log_id,
                 from_seq: query.from_seq,
                 events_min,
+                owner: (query.epoch > 0).then_some(Owner {
+                    shard: query.shard,
+                    epoch: query.epoch,
+                }),
             },
         })
     }

@@ -4,16 +4,18 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
+
+use super::Verb;
 
 /// The flags that every service's binary has.
 #[derive(Debug, Parser)]
 pub(super) struct Flags {
     /// Settings to start from, a TOML file.
-    #[arg(long, value_name = "FILE", env = "HEDDLE_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "HEDDLE_CONFIG")]
     config: Option<PathBuf>,
     /// One setting, like serve.streams_max=100; may be given many times.
-    #[arg(long, value_name = "FIELD=VALUE", value_parser = parse_set)]
+    #[arg(long, global = true, value_name = "FIELD=VALUE", value_parser = parse_set)]
     set: Vec<(String, toml::Value)>,
     /// Prints a settings file with all defaults, and ends.
     #[arg(long)]
@@ -24,12 +26,23 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    /// Reads the command line; a wrong one, or `--help`, ends the process here.
-    pub(super) fn of_command_line(name: &'static str) -> Self {
+    /// Reads the command line, and which of the verbs is asked for; a wrong one, or `--help`, ends
+    /// the process here.
+    pub(super) fn of_command_line(
+        name: &'static str,
+        verbs: &'static [Verb],
+    ) -> (Self, Option<&'static str>) {
+        let subcommands = verbs.iter();
+        let subcommands = subcommands.map(|verb| Command::new(verb.name).about(verb.about));
         let command = Self::command()
             .name(name)
-            .version(env!("CARGO_PKG_VERSION"));
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+            .version(env!("CARGO_PKG_VERSION"))
+            .subcommands(subcommands);
+        let matches = command.get_matches();
+        let flags = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let asked = |verb: &&Verb| matches.subcommand_name() == Some(verb.name);
+        let verb = verbs.iter().find(asked).map(|verb| verb.name);
+        (flags, verb)
     }
 
     pub(super) fn file(&self) -> Option<&Path> {

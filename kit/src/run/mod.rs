@@ -64,6 +64,15 @@ pub struct Context<C> {
     pub telemetry: Telemetry,
 }
 
+/// Something else than serving that a service's binary can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Verb {
+    /// What is written after the binary's name.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub about: &'static str,
+}
+
 /// Runs the service `name` to its end. `start` binds and spawns, and returns when it serves.
 pub fn run<C, F, S>(name: &'static str, start: F) -> ExitCode
 where
@@ -71,7 +80,17 @@ where
     F: FnOnce(Context<C>) -> S,
     S: Future<Output = Result<(), StartError>>,
 {
-    let flags = Flags::of_command_line(name);
+    run_verbs(name, &[], |_, context| start(context))
+}
+
+/// The same for a binary with verbs; `start` is given the one that was asked for, if any.
+pub fn run_verbs<C, F, S>(name: &'static str, verbs: &'static [Verb], start: F) -> ExitCode
+where
+    C: ProcessConfig,
+    F: FnOnce(Option<&'static str>, Context<C>) -> S,
+    S: Future<Output = Result<(), StartError>>,
+{
+    let (flags, verb) = Flags::of_command_line(name, verbs);
     if flags.sample_config {
         print!("{}", config::sample::<C>());
         return ExitCode::from(EXIT_OK);
@@ -87,7 +106,7 @@ where
         return ExitCode::from(EXIT_OK);
     }
     let process = config.process().clone();
-    block_on(name, &process, config, start)
+    block_on(name, &process, config, |context| start(verb, context))
 }
 
 /// Runs a process whose settings are known already: runtime, logs, start, drain.

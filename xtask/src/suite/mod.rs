@@ -10,6 +10,7 @@ pub mod tally;
 
 use std::time::{Duration, Instant};
 
+use crate::cassandra;
 use crate::check::{Failure, Outcome};
 use crate::repo::Repo;
 use crate::tools;
@@ -48,6 +49,7 @@ pub fn list() {
 /// Runs the steps named, or all of them; the answer is whether the run as a whole passed.
 pub fn run(repo: &Repo, only: &[String], fail_fast: bool) -> Result<bool, Failure> {
     let chosen = choose(only)?;
+    let _stops_what_steps_started = cassandra::StopAtEnd;
     let mut rows: Vec<Row> = Vec::new();
     for step in chosen {
         report::heading(step);

@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use crate::build;
+use crate::cassandra;
 use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::docs;
@@ -141,9 +142,11 @@ fn build(repo: &Repo, _: &mut Tally) -> Outcome {
 }
 
 fn unit(repo: &Repo, tally: &mut Tally) -> Outcome {
+    let node = cassandra::suite_node(repo);
     let targets = cargo_test(repo, &build::unit_targets(repo)?, tally);
     // Cargo runs examples in documentation only when they are all it is asked for.
     cargo_test(repo, &["--doc".to_owned()], tally).and(targets)?;
+    node?;
     Ok(said(tally))
 }
 
@@ -152,9 +155,10 @@ fn docs(repo: &Repo, _: &mut Tally) -> Outcome {
 }
 
 fn e2e(repo: &Repo, tally: &mut Tally) -> Outcome {
-    let grpcurl = tools::grpcurl(repo);
+    let (grpcurl, node) = (tools::grpcurl(repo), cassandra::suite_node(repo));
     let ran = cargo_test(repo, &build::e2e_targets(repo)?, tally)?;
     grpcurl?;
+    node?;
     Ok(ran)
 }
 
@@ -176,6 +180,11 @@ fn cargo_test(repo: &Repo, which: &[String], tally: &mut Tally) -> Outcome {
         .args(which)
         .args(build::locked());
     cargo.env("PATH", tools::search_path(repo));
+    if let Ok(address) = cassandra::suite_node(repo) {
+        cargo.env(cassandra::ADDRESS, address);
+        // Tests that kill a node start one of their own.
+        cargo.env(cassandra::XTASK, std::env::current_exe()?);
+    }
     let ended = command::stream(&mut cargo, |line| tally.take(line));
     match ended {
         Ok(()) => Ok(said(tally)),

@@ -1,0 +1,206 @@
+//! Epochs: raised by conditional writes and read back; verified by reads that many commits share.
+//!
+//! The epochs of some 64 shards lie in one partition. A commit is verified by a read of it that
+//! began after the commit's rows were stored; whoever comes while a read is under way waits for the
+//! next one, which serves all of them.
+//!
+//! Invariant: an epoch is answered only once it was read back at LOCAL_QUORUM; nothing but a
+//! conditional write ever changes one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::{BoxFuture, FutureExt, Shared};
+use scylla::response::query_result::QueryResult;
+use scylla::statement::batch::{Batch, BatchType};
+use scylla::statement::{Consistency, SerialConsistency};
+use scylla::value::{CqlValue, Row};
+
+use super::owners::EPOCH_MAX;
+use super::schema::group;
+use super::session::SharedDb;
+use crate::store::StoreError;
+
+/// Raises of one group that are tried, when others raise at the same time.
+const TRIES_MAX: usize = 8;
+
+/// The epochs of one group, or why they cannot be read.
+type Epochs = Arc<Result<HashMap<u32, Raised>, String>>;
+type Reading = Shared<BoxFuture<'static, Epochs>>;
+
+/// What the table holds for one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Raised {
+    epoch: u64,
+    by: i64,
+}
+
+/// Reads of a group: the one under way, and the one after it that still takes callers.
+#[derive(Default)]
+struct Group {
+    under_way: Option<Reading>,
+    next: Option<Reading>,
+    /// Raises from here go one after the other: conditional writes of one partition that meet
+    /// each other all start again.
+    raising: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The epochs in the store.
+pub struct EpochTable {
+    db: SharedDb,
+    groups: Arc<Mutex<HashMap<i32, Group>>>,
+}
+
+impl EpochTable {
+    /// Over an opened store.
+    pub fn new(db: SharedDb) -> Self {
+        Self {
+            db,
+            groups: Arc::default(),
+        }
+    }
+
+    /// The shard's epoch, by a read that begins after this call; 0: it has none.
+    pub async fn read(&self, shard: u32) -> Result<u64, String> {
+        let epochs = self.join(group(shard)).await;
+        match &*epochs {
+            Ok(epochs) => Ok(epochs.get(&shard).map_or(0, |raised| raised.epoch)),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// Joins the read that begins next. A read under way has begun before this call, so it does not
+    /// count; the next one begins when that has ended.
+    fn join(&self, group: i32) -> Reading {
+        let mut groups = lock(&self.groups);
+        let of_group = groups.entry(group).or_default();
+        if let Some(next) = &of_group.next {
+            return next.clone();
+        }
+        let before = of_group.under_way.take();
+        let (db, groups) = (self.db.clone(), self.groups.clone());
+        let read = async move {
+            if let Some(before) = before {
+                before.await;
+            }
+            // From here on callers need a later one.
+            if let Some(of_group) = lock(&groups).get_mut(&group) {
+                of_group.under_way = of_group.next.take();
+            }
+            Arc::new(read_group(&db, group).await)
+        };
+        let next = read.boxed().shared();
+        of_group.next = Some(next.clone());
+        next
+    }
+
+    /// Raises the epochs of shards; answers them in their order.
+    pub async fn raise(&self, shards: &[u32]) -> Result<Vec<u64>, StoreError> {
+        let mut by_group: HashMap<i32, Vec<u32>> = HashMap::new();
+        for &shard in shards {
+            let of_group = by_group.entry(group(shard)).or_default();
+            if !of_group.contains(&shard) {
+                of_group.push(shard);
+            }
+        }
+        let raises = by_group
+            .into_iter()
+            .map(|(group, shards)| self.raise_group(group, shards));
+        let mut raised = HashMap::new();
+        for done in futures_util::future::join_all(raises).await {
+            raised.extend(done?);
+        }
+        let epoch = |shard| raised.get(shard).copied().unwrap_or_default();
+        Ok(shards.iter().map(epoch).collect())
+    }
+
+    /// All shards of one group with one conditional batch. What came of it is read, not believed:
+    /// an outcome that is unknown is settled by the reading, or by raising again.
+    async fn raise_group(
+        &self,
+        group: i32,
+        shards: Vec<u32>,
+    ) -> Result<HashMap<u32, u64>, StoreError> {
+        let raising = lock(&self.groups).entry(group).or_default().raising.clone();
+        let _alone = raising.lock().await;
+        let unknown = |error: String| StoreError::Unknown(error);
+        let mut before = read_group(&self.db, group).await.map_err(unknown)?;
+        let mut last = "others raise it at the same time".to_owned();
+        for _ in 0..TRIES_MAX {
+            let by = rand::random::<i64>();
+            if let Err(error) = self.raise_once(group, &shards, &before, by).await {
+                last = error;
+            }
+            let after = read_group(&self.db, group).await.map_err(unknown)?;
+            let own = |shard: &u32| after.get(shard).filter(|raised| raised.by == by);
+            let all: Option<HashMap<_, _>> = shards
+                .iter()
+                .map(|shard| own(shard).map(|raised| (*shard, raised.epoch)))
+                .collect();
+            if let Some(all) = all {
+                return Ok(all);
+            }
+            before = after;
+        }
+        Err(StoreError::Unknown(format!(
+            "the epoch was not raised: {last}"
+        )))
+    }
+
+    async fn raise_once(
+        &self,
+        group: i32,
+        shards: &[u32],
+        before: &HashMap<u32, Raised>,
+        by: i64,
+    ) -> Result<(), String> {
+        let mut batch = Batch::new(BatchType::Logged);
+        batch.set_consistency(Consistency::LocalQuorum);
+        batch.set_serial_consistency(Some(SerialConsistency::LocalSerial));
+        let mut values = Vec::with_capacity(shards.len());
+        for &shard in shards {
+            let epoch = before.get(&shard).map(|raised| raised.epoch);
+            let next = epoch.unwrap_or(0) + 1;
+            if next > EPOCH_MAX {
+                return Err(format!("shard {shard} has used up its epochs"));
+            }
+            batch.append_statement(self.db.statements.epoch_raise.clone());
+            let epoch = epoch.map(|epoch| epoch as i64);
+            values.push((next as i64, by, group, shard as i32, epoch));
+        }
+        let result = self.db.session.batch(&batch, values).await;
+        let applied = applied(result.map_err(|error| error.to_string())?)?;
+        if !applied {
+            return Err("another owner raised it at the same time".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn lock(groups: &Mutex<HashMap<i32, Group>>) -> std::sync::MutexGuard<'_, HashMap<i32, Group>> {
+    groups.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn read_group(db: &SharedDb, group: i32) -> Result<HashMap<u32, Raised>, String> {
+    type Found = (i32, Option<i64>, Option<i64>);
+    let rows: Vec<Found> = db
+        .rows(&db.statements.epochs_read, (group,))
+        .await
+        .map_err(|error| error.to_string())?;
+    let raised = |(shard, epoch, by): Found| {
+        let epoch = epoch.unwrap_or(0) as u64;
+        let by = by.unwrap_or(0);
+        (shard as u32, Raised { epoch, by })
+    };
+    Ok(rows.into_iter().map(raised).collect())
+}
+
+/// Whether a conditional statement was applied: the first column says so, however many follow.
+pub fn applied(result: QueryResult) -> Result<bool, String> {
+    let rows: Vec<Row> = super::session::rows_of(result)?;
+    let first = rows.first().and_then(|row| row.columns.first());
+    match first {
+        Some(Some(CqlValue::Boolean(applied))) => Ok(*applied),
+        other => Err(format!("[applied] is {other:?}")),
+    }
+}

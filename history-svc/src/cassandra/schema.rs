@@ -1,0 +1,128 @@
+//! The schema: tables, and the migrations that make them. Pure.
+//!
+//! One table per kind of projection, `(partition, clustering) -> value` (docs/adr/0002); a log's
+//! rows by (log, bucket). Migrations only add, so that binaries of the release before go on
+//! working while the new one starts.
+//!
+//! Invariant: a migration that was released is never changed; its number says its place.
+
+use heddle_proto::internal::Table;
+
+/// Events of one bucket, which is one partition. Fixed for ever: seqs are found by it.
+pub const BUCKET_EVENTS: u64 = 4096;
+/// Shards whose epochs lie in one partition, so that one read verifies them all.
+pub const GROUP_SHARDS: u32 = 64;
+
+/// The tables of the protocol and what they are called here.
+pub const CELL_TABLES: &[(Table, &str)] = &[
+    (Table::Conversations, "conversations"),
+    (Table::Members, "members"),
+    (Table::Overlays, "overlays"),
+    (Table::Checkpoints, "checkpoints"),
+    (Table::Hidden, "hidden"),
+    (Table::Users, "users"),
+    (Table::Devices, "devices"),
+    (Table::Notes, "notes"),
+    (Table::OldestWindows, "oldest_windows"),
+    (Table::Anchors, "anchors"),
+    (Table::DedupeStubs, "dedupe_stubs"),
+    (Table::Stuck, "stuck"),
+    (Table::DeviceCursors, "device_cursors"),
+];
+
+/// The bucket of a row is that of its first seq; its events may reach into the next one.
+pub fn bucket(first_seq: u64) -> i64 {
+    (first_seq.saturating_sub(1) / BUCKET_EVENTS) as i64
+}
+
+/// The partition of a shard's epoch.
+pub fn group(shard: u32) -> i32 {
+    (shard / GROUP_SHARDS) as i32
+}
+
+/// One step of the schema.
+pub struct Migration {
+    /// Its place, from 1.
+    pub version: i32,
+    /// What it brings.
+    pub about: &'static str,
+    /// The oldest version of the schema whose binaries work on what this one makes.
+    pub readers_from: i32,
+    /// Its statements, each of which may be run again.
+    pub statements: fn(keyspace: &str) -> Vec<String>,
+}
+
+/// All steps, in order.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    about: "logs, epochs, projections",
+    readers_from: 1,
+    statements: first,
+}];
+
+/// The version that this binary was written for.
+pub const VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// Old versions of a row are merged away whatever their write timestamps say: those are epochs, so
+/// windows of time would mean nothing.
+const COMPACTION: &str = "compaction = {'class': 'UnifiedCompactionStrategy'}";
+
+fn first(keyspace: &str) -> Vec<String> {
+    let table = |name: &str, columns: &str| {
+        format!("CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}) WITH {COMPACTION}")
+    };
+    let mut statements = vec![
+        table(
+            "log",
+            "log_id blob, bucket bigint, first_seq bigint, value blob, \
+             PRIMARY KEY ((log_id, bucket), first_seq)",
+        ),
+        table(
+            "log_anchors",
+            "log_id blob PRIMARY KEY, committed_head bigint",
+        ),
+        table(
+            "shards",
+            "shard_group int, shard int, epoch bigint, raised_by bigint, \
+             PRIMARY KEY ((shard_group), shard)",
+        ),
+    ];
+    let columns = "partition blob, clustering blob, value blob, \
+                   PRIMARY KEY ((partition), clustering)";
+    let cells = CELL_TABLES.iter().map(|(_, name)| table(name, columns));
+    statements.extend(cells);
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_of_the_protocol_has_its_own() {
+        for number in 1..=64 {
+            if let Ok(table) = Table::try_from(number) {
+                let named = CELL_TABLES.iter().filter(|(known, _)| *known == table);
+                assert_eq!(named.count(), 1, "{table:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn migrations_are_numbered_in_order_and_can_be_run_again() {
+        for (index, migration) in MIGRATIONS.iter().enumerate() {
+            assert_eq!(migration.version, index as i32 + 1);
+            assert!(migration.readers_from <= migration.version);
+            for statement in (migration.statements)("k") {
+                assert!(statement.contains(" IF NOT EXISTS "), "{statement}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_lie_in_the_bucket_of_their_first_seq() {
+        let seqs = [1, BUCKET_EVENTS, BUCKET_EVENTS + 1, 2 * BUCKET_EVENTS + 1];
+        assert_eq!(seqs.map(bucket), [0, 0, 1, 2]);
+        assert_eq!([63, 64].map(group), [0, 1]);
+    }
+}

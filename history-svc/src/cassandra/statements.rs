@@ -1,0 +1,122 @@
+//! Every statement of the data path, in one place, prepared once.
+//!
+//! Invariant: a write to a log's tables names its timestamp. Epochs are written conditionally, and
+//! by nothing else.
+
+use heddle_proto::internal::Table;
+use scylla::client::session::Session;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::{Consistency, SerialConsistency};
+
+use super::schema::CELL_TABLES;
+use super::session::ConnectError;
+
+/// Of one projection table.
+pub struct CellStatements {
+    /// partition, clustering, value, timestamp
+    pub write: PreparedStatement,
+    /// timestamp, partition, clustering
+    pub delete: PreparedStatement,
+    /// partition, from, at most
+    pub from: PreparedStatement,
+    /// partition, from, until, at most
+    pub between: PreparedStatement,
+}
+
+/// All of them.
+pub struct Statements {
+    /// log, bucket, first seq, value, timestamp
+    pub row_write: PreparedStatement,
+    /// log, bucket, first seq at most, at most
+    pub rows_down: PreparedStatement,
+    /// log, bucket, first seq at least, first seq at most, at most
+    pub rows_up: PreparedStatement,
+    /// log, committed head, timestamp
+    pub anchor_write: PreparedStatement,
+    /// log
+    pub anchor_read: PreparedStatement,
+    /// epoch, who, group, shard, epoch before
+    pub epoch_raise: PreparedStatement,
+    /// group
+    pub epochs_read: PreparedStatement,
+    /// Any shard.
+    pub any_shard: PreparedStatement,
+    /// Any row of a log.
+    pub any_row: PreparedStatement,
+    cells: Vec<CellStatements>,
+}
+
+/// The texts; `{k}` is the keyspace.
+mod text {
+    pub const ROW_WRITE: &str = "INSERT INTO {k}.log (log_id, bucket, first_seq, value) \
+                                 VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+    pub const ROWS_DOWN: &str = "SELECT first_seq, value FROM {k}.log WHERE log_id = ? AND \
+                                 bucket = ? AND first_seq <= ? ORDER BY first_seq DESC LIMIT ?";
+    pub const ROWS_UP: &str = "SELECT first_seq, value FROM {k}.log WHERE log_id = ? AND \
+                               bucket = ? AND first_seq >= ? AND first_seq <= ? LIMIT ?";
+    pub const ANCHOR_WRITE: &str = "INSERT INTO {k}.log_anchors (log_id, committed_head) \
+                                    VALUES (?, ?) USING TIMESTAMP ?";
+    pub const ANCHOR_READ: &str = "SELECT committed_head FROM {k}.log_anchors WHERE log_id = ?";
+    pub const EPOCH_RAISE: &str = "UPDATE {k}.shards SET epoch = ?, raised_by = ? WHERE \
+                                   shard_group = ? AND shard = ? IF epoch = ?";
+    pub const EPOCHS_READ: &str =
+        "SELECT shard, epoch, raised_by FROM {k}.shards WHERE shard_group = ?";
+    pub const ANY_SHARD: &str = "SELECT shard FROM {k}.shards LIMIT 1";
+    pub const ANY_ROW: &str = "SELECT first_seq FROM {k}.log LIMIT 1";
+    pub const CELL_WRITE: &str = "INSERT INTO {k}.{t} (partition, clustering, value) \
+                                  VALUES (?, ?, ?) USING TIMESTAMP ?";
+    pub const CELL_DELETE: &str = "DELETE FROM {k}.{t} USING TIMESTAMP ? WHERE partition = ? \
+                                   AND clustering = ?";
+    pub const CELLS_FROM: &str = "SELECT clustering, value FROM {k}.{t} WHERE partition = ? AND \
+                                  clustering >= ? LIMIT ?";
+    pub const CELLS_BETWEEN: &str = "SELECT clustering, value FROM {k}.{t} WHERE partition = ? \
+                                     AND clustering >= ? AND clustering < ? LIMIT ?";
+}
+
+impl Statements {
+    /// Prepares all of them.
+    pub async fn prepare(session: &Session, keyspace: &str) -> Result<Self, ConnectError> {
+        let plain = async |text: &str| prepare(session, &text.replace("{k}", keyspace)).await;
+        let mut cells = Vec::with_capacity(CELL_TABLES.len());
+        for (_, table) in CELL_TABLES {
+            let of_table = async |text: &str| plain(&text.replace("{t}", table)).await;
+            cells.push(CellStatements {
+                write: of_table(text::CELL_WRITE).await?,
+                delete: of_table(text::CELL_DELETE).await?,
+                from: of_table(text::CELLS_FROM).await?,
+                between: of_table(text::CELLS_BETWEEN).await?,
+            });
+        }
+        let mut epoch_raise = plain(text::EPOCH_RAISE).await?;
+        // Sent twice it could find its own work and call it another's: never by the driver.
+        epoch_raise.set_is_idempotent(false);
+        epoch_raise.set_serial_consistency(Some(SerialConsistency::LocalSerial));
+        Ok(Self {
+            row_write: plain(text::ROW_WRITE).await?,
+            rows_down: plain(text::ROWS_DOWN).await?,
+            rows_up: plain(text::ROWS_UP).await?,
+            anchor_write: plain(text::ANCHOR_WRITE).await?,
+            anchor_read: plain(text::ANCHOR_READ).await?,
+            epoch_raise,
+            epochs_read: plain(text::EPOCHS_READ).await?,
+            any_shard: plain(text::ANY_SHARD).await?,
+            any_row: plain(text::ANY_ROW).await?,
+            cells,
+        })
+    }
+
+    /// Those of a table of the protocol.
+    pub fn cells(&self, table: u8) -> Option<&CellStatements> {
+        let table = Table::try_from(i32::from(table)).ok()?;
+        let index = CELL_TABLES.iter().position(|(known, _)| *known == table)?;
+        self.cells.get(index)
+    }
+}
+
+async fn prepare(session: &Session, text: &str) -> Result<PreparedStatement, ConnectError> {
+    let mut statement = session.prepare(text).await?;
+    statement.set_consistency(Consistency::LocalQuorum);
+    // Written again as it was, with its own timestamp, a statement changes nothing.
+    statement.set_is_idempotent(true);
+    Ok(statement)
+}

@@ -1,0 +1,95 @@
+//! The backend on a real node: the contract, take-overs, what a start refuses, every statement.
+//!
+//! `HEDDLE_CASSANDRA` names the node (`cargo xtask cassandra up`; the suite starts one). Each test
+//! makes keyspaces of its own and removes them.
+
+mod opening;
+mod scoped;
+mod statements;
+mod take_over;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use heddle_kit::Tasks;
+
+use super::config::CassandraConfig;
+use super::migrate::migrate;
+use super::session::connect;
+use super::store::CassandraStore;
+use crate::contract;
+
+const ADDRESS: &str = "HEDDLE_CASSANDRA";
+
+/// The node's address. Without one nothing is proved, which is loud, and in CI a failure.
+fn node() -> Option<String> {
+    let address = std::env::var(ADDRESS).ok().filter(|name| !name.is_empty());
+    let in_ci = std::env::var("CI").is_ok_and(|ci| !matches!(ci.as_str(), "" | "0" | "false"));
+    if address.is_none() {
+        assert!(!in_ci, "{ADDRESS} names no Cassandra node");
+        eprintln!("NOT TESTED: {ADDRESS} names no node; run `cargo xtask cassandra up`");
+    }
+    address
+}
+
+/// A keyspace of one test.
+struct Bench {
+    config: CassandraConfig,
+    tasks: Tasks,
+}
+
+impl Bench {
+    /// A new keyspace with the schema; `None`: there is no node.
+    async fn new() -> Option<Self> {
+        let bench = Self::unmigrated()?;
+        migrate(&bench.config).await.unwrap();
+        Some(bench)
+    }
+
+    fn unmigrated() -> Option<Self> {
+        let config = CassandraConfig {
+            nodes: vec![node()?],
+            keyspace: format!("test_{:016x}", rand::random::<u64>()),
+            replication_factor: 1,
+            accept_low_replication: true,
+            // A machine that also compiles may let a statement wait.
+            request_timeout_ms: 10_000,
+            give_up_ms: 20_000,
+            ..CassandraConfig::default()
+        };
+        let tasks = Tasks::new("test");
+        Some(Self { config, tasks })
+    }
+
+    /// One more history-svc on it.
+    async fn open(&self) -> Arc<CassandraStore> {
+        let store = CassandraStore::open(&self.config, &self.tasks).await;
+        Arc::new(store.unwrap())
+    }
+
+    async fn remove(self) {
+        let session = connect(&self.config, None).await.unwrap();
+        let drop = format!("DROP KEYSPACE IF EXISTS {}", self.config.keyspace);
+        let mut drop = scylla::statement::Statement::new(drop);
+        drop.set_request_timeout(Some(std::time::Duration::from_secs(60)));
+        session.query_unpaged(drop, ()).await.unwrap();
+    }
+}
+
+fn dynamic(store: &Arc<CassandraStore>) -> contract::Store {
+    store.clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_keeps_the_law() {
+    let Some(bench) = Bench::new().await else {
+        return;
+    };
+    let (store, count) = (bench.open().await, AtomicU8::new(0));
+    contract::suite(async || {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        Arc::new(scoped::Scoped::new(store.clone(), number)) as contract::Store
+    })
+    .await;
+    bench.remove().await;
+}

@@ -1,0 +1,94 @@
+//! Every statement that a store has prepared, as the node lists them: explicit timestamps.
+
+use heddle_proto::internal::{Blank, Cell, Table};
+use scylla::value::CqlTimestamp;
+
+use super::*;
+use crate::cassandra::schema::CELL_TABLES;
+use crate::cassandra::session::rows_of;
+use crate::contract::{all_rows, batch, commit, log, put_ok, rows_of as read_rows, take};
+
+/// What the node has prepared for this keyspace.
+async fn prepared(bench: &Bench) -> Vec<String> {
+    let session = connect(&bench.config, None).await.unwrap();
+    let text = "SELECT query_string FROM system.prepared_statements";
+    let found = session.query_unpaged(text, ()).await.unwrap();
+    let all: Vec<(String,)> = rows_of(found).unwrap();
+    let own = format!("{}.", bench.config.keyspace);
+    let texts = all.into_iter().map(|(text,)| text);
+    texts.filter(|text| text.contains(&own)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_is_without_an_explicit_timestamp() {
+    let Some(bench) = Bench::new().await else {
+        return;
+    };
+    let store = dynamic(&bench.open().await);
+    let epoch = take(&store).await;
+    let mut all = commit(1, epoch, vec![batch(log(1), 1, 3)]);
+    all.blanks.push(Blank {
+        log_id: log(1).to_bytes(),
+        seq: 2,
+    });
+    let cells = CELL_TABLES.iter().flat_map(|(table, _)| {
+        [false, true].map(|delete| Cell {
+            table: i32::from(*table),
+            partition: log(1).to_bytes(),
+            delete,
+            ..Cell::default()
+        })
+    });
+    all.cells.extend(cells);
+    put_ok(&store, all).await;
+    read_rows(&store, all_rows(log(1))).await;
+
+    let statements = prepared(&bench).await;
+    let (mut writes, mut conditional) = (0, 0);
+    for text in &statements {
+        let upper = text.to_ascii_uppercase();
+        if upper.starts_with("SELECT") {
+            continue;
+        }
+        if text.contains(&format!("{}.shards ", bench.config.keyspace)) {
+            assert!(
+                upper.contains(" IF EPOCH = ?"),
+                "a plain write of an epoch: {text}"
+            );
+            conditional += 1;
+        } else if !text.contains(".schema_") {
+            assert!(upper.contains("USING TIMESTAMP ?"), "no timestamp: {text}");
+            assert!(!upper.contains(" IF "), "conditional: {text}");
+            writes += 1;
+        }
+    }
+    // Rows, anchors, and two for each table of cells.
+    assert_eq!(
+        (writes, conditional),
+        (2 + 2 * CELL_TABLES.len(), 1),
+        "{statements:#?}"
+    );
+    every_cell_has_the_epochs_timestamp(&bench, epoch).await;
+    bench.remove().await;
+}
+
+/// What the node holds was written at epoch * 2^32 and a bit, not at some clock's time.
+async fn every_cell_has_the_epochs_timestamp(bench: &Bench, epoch: u64) {
+    let session = connect(&bench.config, None).await.unwrap();
+    let keyspace = &bench.config.keyspace;
+    let tables = CELL_TABLES.iter().map(|(table, name)| (*table, *name));
+    for (table, name) in tables.chain([(Table::Unspecified, "log")]) {
+        let text = format!("SELECT WRITETIME(value) FROM {keyspace}.{name}");
+        let found = session.query_unpaged(text, ()).await.unwrap();
+        let times: Vec<(Option<i64>,)> = rows_of(found).unwrap();
+        for (time,) in times {
+            let time = time.unwrap() as u64;
+            assert_eq!(
+                time >> 32,
+                epoch,
+                "{table:?}: {:?}",
+                CqlTimestamp(time as i64)
+            );
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `cargo xtask cassandra up|down`: one real Apache Cassandra node without containers or root.
+//!
+//! `jars` fetches it, `settings` says how it runs, `node` starts and stops it. The suite starts one
+//! for all of its steps, see [`suite_node`]. Needs a JDK and Maven.
+//!
+//! Invariant: only a process that was started from the directory named is ever stopped.
+
+mod jars;
+mod node;
+mod settings;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use clap::Subcommand;
+
+use crate::check::{Failure, Outcome};
+use crate::repo::Repo;
+use node::Node;
+use settings::Settings;
+
+/// Names the node to the tests.
+pub const ADDRESS: &str = "HEDDLE_CASSANDRA";
+/// Names this program to tests that kill a node of their own.
+pub const XTASK: &str = "HEDDLE_XTASK";
+/// Where a node lives that was not told where.
+const DIRECTORY: &str = "target/cassandra";
+
+#[derive(Subcommand)]
+pub enum Task {
+    /// Start a node in the background and wait until it speaks CQL.
+    Up {
+        /// Its data, its log and its pid; target/cassandra if not given.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// The port for CQL; the node's own is on the same port of 127.0.0.1 plus one.
+        #[arg(long, default_value_t = 9042)]
+        port: u16,
+        /// Run as a server would, for measurements: C2 and G1; takes longer to start.
+        #[arg(long)]
+        bench: bool,
+    },
+    /// Stop the node that was started in a directory.
+    Down {
+        /// Its directory; target/cassandra if not given.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// At once, as a crash would.
+        #[arg(long)]
+        kill: bool,
+        /// Remove the directory afterwards.
+        #[arg(long)]
+        purge: bool,
+    },
+}
+
+/// Does what the command line says.
+pub fn perform(repo: &Repo, task: Task) -> Outcome {
+    let directory = |dir: Option<PathBuf>| dir.unwrap_or_else(|| repo.path(DIRECTORY));
+    match task {
+        Task::Up { dir, port, bench } => {
+            let dir = directory(dir);
+            let settings = Settings {
+                port,
+                storage_port: port
+                    .checked_add(1)
+                    .ok_or_else(|| Failure::wrong("--port: at most 65534"))?,
+                bench,
+                lives_on: true,
+            };
+            let node = Node::start(&jars::class_path(repo)?, &dir, &settings)?;
+            let pid = node.leave_running()?;
+            Ok(format!(
+                "{ADDRESS}=127.0.0.1:{port}\nstop it with `cargo xtask cassandra down --dir {}` \
+                 (pid {pid})",
+                dir.display()
+            ))
+        }
+        Task::Down { dir, kill, purge } => {
+            let dir = directory(dir);
+            let was_running = node::stop(&dir, kill)?;
+            if purge && dir.exists() {
+                std::fs::remove_dir_all(&dir)?;
+            }
+            let said = if was_running { "stopped" } else { "none ran" };
+            Ok(said.to_owned())
+        }
+    }
+}
+
+/// The node of a run of the suite, once a step has asked for it.
+static SHARED: Mutex<Option<Result<(Node, u16), Failure>>> = Mutex::new(None);
+
+/// Stops the suite's node, however the suite ends.
+pub struct StopAtEnd;
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        drop(shared().take());
+    }
+}
+
+/// Where the suite's node is, or why there is none. It is started for the first step that asks; one
+/// that the environment names already is used as it is.
+pub fn suite_node(repo: &Repo) -> Result<String, Failure> {
+    if let Some(named) = std::env::var(ADDRESS).ok().filter(|name| !name.is_empty()) {
+        return Ok(named);
+    }
+    match shared().get_or_insert_with(|| start_for_suite(repo)) {
+        Ok((_, port)) => Ok(format!("127.0.0.1:{port}")),
+        Err(why) => Err(why.clone()),
+    }
+}
+
+fn shared() -> MutexGuard<'static, Option<Result<(Node, u16), Failure>>> {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start_for_suite(repo: &Repo) -> Result<(Node, u16), Failure> {
+    let (port, storage_port) = free_ports()?;
+    let settings = Settings {
+        port,
+        storage_port,
+        bench: false,
+        lives_on: false,
+    };
+    let dir = repo.path("target/cassandra-suite");
+    node::stop(&dir, true)?;
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    Ok((
+        Node::start(&jars::class_path(repo)?, &dir, &settings)?,
+        port,
+    ))
+}
+
+/// Two ports that are free now; held until both are chosen.
+fn free_ports() -> Result<(u16, u16), Failure> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (first, second) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
+    Ok((first.local_addr()?.port(), second.local_addr()?.port()))
+}
