@@ -1,4 +1,5 @@
-//! Erasures of late: a body that is still on its way as its message is erased does not arrive (P10).
+//! Erasures of late: a body that is still on its way as its message is erased does not arrive
+//! (P10).
 //!
 //! A shard notes an erasure as it fans it out or as it comes in for its mailboxes, and looks here
 //! before it passes an event on. What is read from the store is blank already.

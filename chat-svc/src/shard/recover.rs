@@ -23,8 +23,8 @@ use heddle_proto::{
 use prost::Message as _;
 use std::sync::{Arc, atomic::Ordering};
 
-/// What was noted and is not under way again yet: where to begin, and the window of its note (0: any
-/// that is in the store).
+/// What was noted and is not under way again yet: where to begin, and the window of its note (0:
+/// any that is in the store).
 #[derive(Default)]
 pub(super) struct Recovering {
     /// Conversations, with the first seq that may be missing somewhere.

@@ -1,8 +1,8 @@
 //! A disk that fills up and is emptied again, twice, under the mixed workload; then SIGKILL.
 //!
-//! A twin of [`super::kill`]; [`super::cycles`] does all but the filling. While the disk is full the
-//! store refuses each commit, in every shard and in the middle of fan-outs, and goes on by itself
-//! once there is room: nothing may be lost, doubled or told in another order for that.
+//! A twin of [`super::kill`]; [`super::cycles`] does all but the filling. While the disk is full
+//! the store refuses each commit, in every shard and in the middle of fan-outs, and goes on by
+//! itself once there is room: nothing may be lost, doubled or told in another order for that.
 //!
 //! Invariant: the disk is never quite full, since the server refuses before that.
 

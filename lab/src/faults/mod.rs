@@ -1,8 +1,8 @@
 //! What breaks Heddle on purpose, and what is judged afterwards: `cargo xtask faults`.
 //!
 //! [`kill`] sends SIGKILL at random instants under the mixed workload, [`power`] cuts the power of
-//! the disk under it, [`full`] lets the disk fill up; [`cycles`] is what they share, [`image`] the disk whose power can be cut, and
-//! [`control`] shows that the cut loses what was not synced.
+//! the disk under it, [`full`] lets the disk fill up; [`cycles`] is what they share, [`image`] the
+//! disk whose power can be cut, and [`control`] shows that the cut loses what was not synced.
 //!
 //! Invariant: a cycle counts only when enough was acknowledged in it, and verdicts are the
 //! checker's alone.

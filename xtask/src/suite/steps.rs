@@ -97,6 +97,12 @@ pub const STEPS: &[Step] = &[
         needs: Some("build"),
         run: power,
     },
+    Step {
+        name: "full",
+        about: "a disk that fills up under load, twice, checked",
+        needs: Some("build"),
+        run: full,
+    },
 ];
 
 fn fmt(_: &Repo, _: &mut Tally) -> Outcome {
@@ -170,6 +176,11 @@ fn faults(repo: &Repo, _: &mut Tally) -> Outcome {
 fn power(repo: &Repo, _: &mut Tally) -> Outcome {
     lab::cycles(repo, "power", 3)?;
     Ok("3 cycles".to_owned())
+}
+
+fn full(repo: &Repo, _: &mut Tally) -> Outcome {
+    lab::cycles(repo, "full", 2)?;
+    Ok("2 cycles".to_owned())
 }
 
 /// Runs tests to the end, however many fail, and counts them.
