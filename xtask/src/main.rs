@@ -7,6 +7,7 @@
 mod build;
 mod cassandra;
 mod check;
+mod cluster;
 mod command;
 mod docs;
 mod errors;
@@ -84,6 +85,11 @@ enum Task {
         #[command(subcommand)]
         task: cassandra::Task,
     },
+    /// The services as processes of their own on this machine, on real Cassandra and Redis.
+    Cluster {
+        #[command(subcommand)]
+        task: cluster::Task,
+    },
     /// Say where the server's CPU goes under a load, by hop: direct, paced or group. Needs `perf`.
     Profile {
         /// Which load, and `--seconds N`, `--json`.
@@ -143,6 +149,7 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Settings { check: true } => said(settings::check(&repo)),
         Task::Bench { quick, json } => lab::bench(&repo, quick, json),
         Task::Cassandra { task } => said(cassandra::perform(&repo, task)),
+        Task::Cluster { task } => said(cluster::perform(&repo, task)),
         Task::Profile { load } => lab::profile(&repo, &load),
         Task::Faults { suite } => lab::faults(&repo, &suite),
         Task::Plant { list: true, .. } => said(plant::list(&repo)),

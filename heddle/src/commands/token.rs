@@ -1,7 +1,7 @@
 //! `heddle token`: mints a token from the server's own key.
 
 use crate::failure::{Failure, Outcome};
-use crate::keys::{Grants, Minter};
+use crate::keys::{self, Grants, Minter};
 use crate::paths;
 use clap::Args;
 use serde_json::json;
@@ -34,6 +34,9 @@ pub struct TokenArgs {
     /// The server's data directory [default: heddle in your data home]
     #[arg(long, value_name = "DIR", env = "HEDDLE_DATA")]
     data: Option<PathBuf>,
+    /// Make the key first if there is none, for gateways that are started by themselves
+    #[arg(long)]
+    make_key: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -50,6 +53,13 @@ pub fn run(args: &TokenArgs) -> Outcome {
         service: args.service,
         device: args.device.clone(),
     };
+    if args.make_key {
+        std::fs::create_dir_all(&data).map_err(|error| {
+            Failure::new(format!("cannot make {}: {error}", data.display()))
+                .hint("name a directory of yours with --data")
+        })?;
+        keys::ensure(&data)?;
+    }
     let token = Minter::open(&data)?.mint(&args.user, args.ttl, grants)?;
     if args.json {
         println!(

@@ -20,7 +20,8 @@ use serde::Serialize;
 
 use crate::checker::{self, Verdict};
 use crate::progress::Progress;
-use crate::target::HeddleServer;
+use crate::target::cluster::Cluster;
+use crate::target::{HeddleServer, Target, TargetError};
 use crate::workload::{Size, World};
 
 use super::FaultError;
@@ -41,6 +42,8 @@ const POLL: Duration = Duration::from_millis(1);
 pub enum Shape {
     /// One process with all services
     One,
+    /// The services as processes of their own; each fault strikes one of them
+    Cluster,
 }
 
 /// How often, and what.
@@ -118,15 +121,57 @@ impl CycleReport {
     }
 }
 
+/// What is struck: a server of one process, or of several.
+pub(super) trait Subject {
+    /// Where it is.
+    fn target(&self) -> &Target;
+
+    /// Starts again what does not run.
+    async fn restart(&mut self) -> Result<(), TargetError>;
+
+    /// What it has said since.
+    fn log(&self) -> String;
+}
+
+impl Subject for HeddleServer {
+    fn target(&self) -> &Target {
+        self.target()
+    }
+
+    async fn restart(&mut self) -> Result<(), TargetError> {
+        self.restart().await
+    }
+
+    fn log(&self) -> String {
+        self.log()
+    }
+}
+
+impl Subject for Cluster {
+    fn target(&self) -> &Target {
+        self.target()
+    }
+
+    async fn restart(&mut self) -> Result<(), TargetError> {
+        self.restart().await
+    }
+
+    fn log(&self) -> String {
+        self.log()
+    }
+}
+
 /// What is done to the server at the chosen instant; it is to be startable again afterwards.
 pub(super) trait Fault {
+    /// What it strikes.
+    type Subject: Subject;
     /// Its name, in the progress bar and in file names.
     const NAME: &'static str;
 
-    /// Strikes. The server is dead when this returns.
+    /// Strikes; what is dead then is started again.
     async fn strike(
         &mut self,
-        server: &mut HeddleServer,
+        subject: &mut Self::Subject,
         chance: &mut StdRng,
     ) -> Result<(), FaultError>;
 }
@@ -134,7 +179,7 @@ pub(super) trait Fault {
 /// Runs all cycles and prints the result; false when something was broken.
 pub(super) async fn run<F: Fault>(
     fault: &mut F,
-    server: &mut HeddleServer,
+    server: &mut F::Subject,
     options: &CycleOptions,
 ) -> Result<bool, FaultError> {
     let mut chance = StdRng::seed_from_u64(options.seed);
@@ -146,7 +191,7 @@ pub(super) async fn run<F: Fault>(
     let progress = Progress::new(F::NAME, u64::from(options.cycles), options.json);
     for cycle in 1..=options.cycles {
         let began = Instant::now();
-        let world = load(server, cycle, chance.random()).await?;
+        let world = load(server.target(), cycle, chance.random()).await?;
         report.in_flight_at_kill.push(world.outstanding());
         fault.strike(server, &mut chance).await?;
         server.restart().await?;
@@ -170,10 +215,10 @@ pub(super) async fn run<F: Fault>(
 }
 
 /// People at work, at the instant when the fault is due.
-async fn load(server: &HeddleServer, cycle: u32, seed: u64) -> Result<World, FaultError> {
+async fn load(target: &Target, cycle: u32, seed: u64) -> Result<World, FaultError> {
     let mut chance = StdRng::seed_from_u64(seed);
     let name = format!("c{cycle}-{:04x}", seed & 0xffff);
-    let world = World::begin(server.target(), &name, seed, Size::default()).await?;
+    let world = World::begin(target, &name, seed, Size::default()).await?;
     let enough = ACKNOWLEDGED_MIN + chance.random_range(0..ACKNOWLEDGED_MIN);
     let deadline = Instant::now() + LOAD_TIMEOUT;
     while world.acknowledged() < enough && Instant::now() < deadline {

@@ -29,6 +29,7 @@ struct Full {
 }
 
 impl Fault for Full {
+    type Subject = HeddleServer;
     const NAME: &'static str = "full";
 
     async fn strike(

@@ -1,17 +1,24 @@
 //! SIGKILL at random instants under the mixed workload.
 //!
 //! The twin of [`super::power`]; [`super::cycles`] does all but the killing. What the page cache
-//! holds survives this fault.
+//! holds survives this fault. Of one process everything dies at once; of a cluster one process at
+//! random, while the others go on.
 
-use crate::target::{HeddleServer, ServerOptions};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::FaultError;
-use super::cycles::{self, CycleOptions, Fault};
+use super::cycles::{self, CycleOptions, Fault, Shape};
+use crate::target::cluster::{Cluster, ClusterSize};
+use crate::target::{HeddleServer, ServerOptions, TargetError};
 
 struct Kill;
 
 impl Fault for Kill {
+    type Subject = HeddleServer;
     const NAME: &'static str = "kill";
 
     async fn strike(
@@ -24,8 +31,52 @@ impl Fault for Kill {
     }
 }
 
+/// How often each service was killed.
+#[derive(Default)]
+struct KillOne(BTreeMap<String, u32>);
+
+impl Fault for KillOne {
+    type Subject = Cluster;
+    const NAME: &'static str = "kill-one";
+
+    async fn strike(
+        &mut self,
+        cluster: &mut Cluster,
+        chance: &mut StdRng,
+    ) -> Result<(), FaultError> {
+        let killed = cluster.kill(chance.random_range(0..cluster.len()));
+        *self.0.entry(killed.unwrap_or_default()).or_default() += 1;
+        Ok(())
+    }
+}
+
 /// Runs all cycles and prints the result; false when something was broken.
 pub async fn run(options: &CycleOptions) -> Result<bool, FaultError> {
-    let mut server = HeddleServer::start(options.program.clone(), ServerOptions::default()).await?;
-    cycles::run(&mut Kill, &mut server, options).await
+    if options.shape == Shape::One {
+        let program = options.program.clone();
+        let mut server = HeddleServer::start(program, ServerOptions::default()).await?;
+        return cycles::run(&mut Kill, &mut server, options).await;
+    }
+    let programs = programs(options.program.as_deref())?;
+    let mut cluster = Cluster::start(&programs, ClusterSize::default()).await?;
+    eprintln!(
+        "{} processes, event store: {}",
+        cluster.len(),
+        cluster.store()
+    );
+    let mut fault = KillOne::default();
+    let clean = cycles::run(&mut fault, &mut cluster, options).await?;
+    eprintln!("killed: {:?}", fault.0);
+    Ok(clean)
+}
+
+/// Where the services' programs lie: beside the one that is named, or beside this one.
+fn programs(named: Option<&Path>) -> Result<PathBuf, FaultError> {
+    let this = match named {
+        Some(program) => Ok(program.to_owned()),
+        None => std::env::current_exe(),
+    };
+    let what = "the services' programs";
+    let this = this.map_err(|error| TargetError::Io { what, error })?;
+    Ok(this.parent().unwrap_or(Path::new(".")).to_owned())
 }

@@ -32,6 +32,7 @@ struct Power {
 }
 
 impl Fault for Power {
+    type Subject = HeddleServer;
     const NAME: &'static str = "power";
 
     async fn strike(

@@ -10,7 +10,7 @@ mod node;
 mod settings;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Subcommand;
@@ -87,6 +87,29 @@ pub fn perform(repo: &Repo, task: Task) -> Outcome {
             Ok(said.to_owned())
         }
     }
+}
+
+/// Starts a node of a cluster, which outlives this program.
+pub fn begin(repo: &Repo, dir: &Path, port: u16) -> Result<(), Failure> {
+    let (storage_port, _) = free_ports()?;
+    let settings = Settings {
+        port,
+        storage_port,
+        bench: false,
+        lives_on: true,
+    };
+    Node::start(&jars::class_path(repo)?, dir, &settings)?.leave_running()?;
+    Ok(())
+}
+
+/// Stops the node of a cluster; whether it ran.
+pub fn end(dir: &Path) -> Result<bool, Failure> {
+    node::stop(dir, false)
+}
+
+/// The pid of a directory's node, while it runs.
+pub fn pid(dir: &Path) -> Result<Option<u32>, Failure> {
+    node::running(&dir.canonicalize()?)
 }
 
 /// The node of a run of the suite, once a step has asked for it.

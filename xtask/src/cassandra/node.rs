@@ -123,7 +123,7 @@ pub fn stop(dir: &Path, at_once: bool) -> Result<bool, Failure> {
 }
 
 /// The pid in a directory's file, if that is a live process started from this directory.
-fn running(dir: &Path) -> Result<Option<u32>, Failure> {
+pub fn running(dir: &Path) -> Result<Option<u32>, Failure> {
     let pid = match fs::read_to_string(dir.join(PID_FILE)) {
         Ok(text) => text.trim().parse().ok(),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
