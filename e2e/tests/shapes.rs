@@ -81,9 +81,9 @@ async fn as_five_processes() -> Result<(), Failure> {
 /// The same, with the event store on a real Cassandra node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_five_processes_on_cassandra() -> Result<(), Failure> {
-    let (binaries, node) = (binaries()?, std::env::var("HEDDLE_CASSANDRA"));
+    let (binaries, node) = (binaries()?, std::env::var("TEST_CASSANDRA"));
     let (Some(binaries), Ok(node)) = (binaries, node) else {
-        missing::loudly("HEDDLE_CASSANDRA names no node; `cargo xtask cassandra up` starts one");
+        missing::loudly("TEST_CASSANDRA names no node; `cargo xtask cassandra up` starts one");
         return Ok(());
     };
     let store = [

@@ -2,7 +2,7 @@
 //! share the shards.
 //!
 //! The twin of [`super::server`] in the other shape. Its event store is embedded, or on the
-//! Cassandra node that `HEDDLE_CASSANDRA` names, in a keyspace of its own.
+//! Cassandra node that `TEST_CASSANDRA` names, in a keyspace of its own.
 //!
 //! Invariant: every process keeps its port and what it is told over restarts, so that the others
 //! find it again.
@@ -21,7 +21,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(90);
 /// Shards, whatever the number of chat nodes.
 const SHARDS: u32 = 16;
 /// Names a Cassandra node, as host:port.
-pub const CASSANDRA: &str = "HEDDLE_CASSANDRA";
+pub const CASSANDRA: &str = "TEST_CASSANDRA";
 
 /// How many of each.
 #[derive(Clone, Copy, Debug)]

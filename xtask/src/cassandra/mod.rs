@@ -20,8 +20,8 @@ use crate::repo::Repo;
 use node::Node;
 use settings::Settings;
 
-/// Names the node to the tests.
-pub const ADDRESS: &str = "HEDDLE_CASSANDRA";
+/// Names the node to the tests. Not HEDDLE_...: those are settings of the programs under test.
+pub const ADDRESS: &str = "TEST_CASSANDRA";
 /// Names this program to tests that kill a node of their own.
 pub const XTASK: &str = "HEDDLE_XTASK";
 /// Where a node lives that was not told where.

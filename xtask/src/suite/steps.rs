@@ -193,8 +193,9 @@ fn cargo_test(repo: &Repo, which: &[String], tally: &mut Tally) -> Outcome {
     cargo.env("PATH", tools::search_path(repo));
     if let Ok(address) = cassandra::suite_node(repo) {
         cargo.env(cassandra::ADDRESS, address);
-        // Tests that kill a node start one of their own.
-        cargo.env(cassandra::XTASK, std::env::current_exe()?);
+        // Tests that kill a node start one of their own. Not with this program's own file: the step
+        // `build` may have put a newer one in its place.
+        cargo.env(cassandra::XTASK, build::program(repo, false, "xtask"));
     }
     let ended = command::stream(&mut cargo, |line| tally.take(line));
     match ended {

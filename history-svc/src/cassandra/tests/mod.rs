@@ -1,6 +1,6 @@
 //! The backend on a real node: the contract, take-overs, what a start refuses, every statement.
 //!
-//! `HEDDLE_CASSANDRA` names the node (`cargo xtask cassandra up`; the suite starts one). Each test
+//! `TEST_CASSANDRA` names the node (`cargo xtask cassandra up`; the suite starts one). Each test
 //! makes keyspaces of its own and removes them.
 
 mod opening;
@@ -19,7 +19,7 @@ use super::session::connect;
 use super::store::CassandraStore;
 use crate::contract;
 
-const ADDRESS: &str = "HEDDLE_CASSANDRA";
+const ADDRESS: &str = "TEST_CASSANDRA";
 
 /// The node's address. Without one nothing is proved, which is loud, and in CI a failure.
 fn node() -> Option<String> {
