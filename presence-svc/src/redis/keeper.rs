@@ -1,0 +1,94 @@
+//! Keeper: the task that has a connection to Redis whenever there can be one.
+//!
+//! The store starts it; it hands the store each connection that `connection` opens.
+//!
+//! Invariant: one connection at a time; one that is broken is taken back before the next is tried.
+//! It is said once that Redis is away and once that it answers, however often that is tried.
+
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Connection;
+use super::options::RedisOptions;
+use crate::store::Hint;
+
+/// The pauses between two tries to connect: the first, and what doubling ends at.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often an idle connection is asked whether it still works; a silent end is found by it.
+const PING_PAUSE: Duration = Duration::from_secs(5);
+
+pub struct Keeper {
+    options: RedisOptions,
+    held: watch::Sender<Option<Connection>>,
+    hints: broadcast::Sender<Hint>,
+    /// Whether it has been said that Redis is away.
+    said: bool,
+}
+
+impl Keeper {
+    pub fn new(
+        options: RedisOptions,
+        held: watch::Sender<Option<Connection>>,
+        hints: broadcast::Sender<Hint>,
+    ) -> Self {
+        Self {
+            options,
+            held,
+            hints,
+            said: false,
+        }
+    }
+
+    /// Connects, and connects again, until `stopping`.
+    pub async fn keep(mut self, stopping: CancellationToken) {
+        let mut pause = RETRY_PAUSE_MIN;
+        let keeping = async {
+            loop {
+                if self.hold_one().await {
+                    pause = RETRY_PAUSE_MIN;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (2 * pause).min(RETRY_PAUSE_MAX);
+            }
+        };
+        // What is held is dropped with the sender, when the last call has ended.
+        stopping.run_until_cancelled(keeping).await;
+    }
+
+    /// Opens a connection and hands it out until it is broken. Says whether it opened.
+    async fn hold_one(&mut self) -> bool {
+        let redis = self.options.addresses();
+        let connection = match Connection::open(&self.options, &self.hints).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                if !self.said {
+                    tracing::warn!(%error, redis, "presence waits for Redis, which does not answer");
+                }
+                self.said = true;
+                return false;
+            }
+        };
+        tracing::info!(redis, "presence is kept in Redis, which answers");
+        self.said = false;
+        self.held.send_replace(Some(connection.clone()));
+        until_broken(&connection).await;
+        self.held.send_replace(None);
+        tracing::warn!(redis, "presence lost Redis; it connects again");
+        true
+    }
+}
+
+async fn until_broken(connection: &Connection) {
+    loop {
+        tokio::select! {
+            () = connection.broken() => return,
+            () = tokio::time::sleep(PING_PAUSE) => {}
+        }
+        if connection.ping().await.is_err() {
+            return;
+        }
+    }
+}
