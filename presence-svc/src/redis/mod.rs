@@ -11,12 +11,14 @@
 //! `keeper` has one. A life is only ever replaced by one that was computed from it.
 
 mod connection;
+#[cfg(test)]
+mod figures;
 mod keeper;
 mod keys;
 mod options;
 mod saved;
 #[cfg(test)]
-mod server;
+pub(crate) mod server;
 
 use std::collections::HashMap;
 

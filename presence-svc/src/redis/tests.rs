@@ -9,7 +9,7 @@ use crate::contract::{TTL_MS, facts, hold, session};
 
 const NOW_MS: u64 = 1_000_000;
 
-async fn store(config: &PresenceConfig) -> (RedisPresence, Tasks) {
+pub async fn store(config: &PresenceConfig) -> (RedisPresence, Tasks) {
     // As a process does when it begins.
     heddle_kit::tls::install_crypto_provider();
     let tasks = Tasks::new("test");
