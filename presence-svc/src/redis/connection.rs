@@ -79,6 +79,22 @@ impl Connection {
         })
     }
 
+    /// What one Redis does when its memory is full, as it calls that; `None`: it does not say.
+    pub async fn policy_when_full(&self) -> Option<String> {
+        let To::One(connection) = &self.to else {
+            return None;
+        };
+        let asked = cmd("INFO").arg("memory").to_owned();
+        let answer = pipelined(connection.clone(), vec![asked])
+            .await
+            .ok()?
+            .pop()?;
+        let told: String = redis::from_redis_value(answer).ok()?;
+        let mut lines = told.lines();
+        let policy = lines.find_map(|line| line.strip_prefix("maxmemory_policy:"))?;
+        Some(policy.to_owned())
+    }
+
     /// Whether Redis still answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.run(vec![cmd("PING")]).await.map(|_pong| ())

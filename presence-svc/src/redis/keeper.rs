@@ -20,12 +20,17 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often an idle connection is asked whether it still works; a silent end is found by it.
 const PING_PAUSE: Duration = Duration::from_secs(5);
 
+/// What makes a full Redis forget those first who were seen least recently, and settings never.
+const POLICY: &str = "volatile-ttl";
+
 pub struct Keeper {
     options: RedisOptions,
     held: watch::Sender<Option<Connection>>,
     hints: broadcast::Sender<Hint>,
     /// Whether it has been said that Redis is away.
     said: bool,
+    /// Whether it has been said what Redis would do wrong when full.
+    warned: bool,
 }
 
 impl Keeper {
@@ -39,6 +44,7 @@ impl Keeper {
             held,
             hints,
             said: false,
+            warned: false,
         }
     }
 
@@ -73,11 +79,25 @@ impl Keeper {
         };
         tracing::info!(redis, "presence is kept in Redis, which answers");
         self.said = false;
+        self.judge_policy(&connection).await;
         self.held.send_replace(Some(connection.clone()));
         until_broken(&connection).await;
         self.held.send_replace(None);
         tracing::warn!(redis, "presence lost Redis; it connects again");
         true
+    }
+
+    /// Other policies forget who hides before who was last seen long ago, or take no reports.
+    async fn judge_policy(&mut self, connection: &Connection) {
+        let policy = connection.policy_when_full().await;
+        if let Some(policy) = policy.filter(|policy| policy != POLICY && !self.warned) {
+            self.warned = true;
+            tracing::warn!(
+                policy,
+                "Redis's maxmemory-policy should be {POLICY}: when its memory is full it would \
+                 forget statuses and who hides, or take no reports"
+            );
+        }
     }
 }
 

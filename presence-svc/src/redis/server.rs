@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::config::PresenceConfig;
 
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 const PASSWORD: &str = "open sesame";
 /// The password as it stands in a URL.

@@ -256,3 +256,63 @@ async fn presence_opens_before_redis_and_waits_for_it() {
     tokio::time::timeout(SOON, service.ready()).await.unwrap();
     assert_eq!(tasks.drain(SOON).await, 0);
 }
+
+/// The law's bound: Redis's own memory, with the policy that the keeper asks for.
+#[tokio::test]
+async fn a_full_redis_forgets_who_was_seen_least_recently_and_no_settings() {
+    let options = ["--maxmemory", "4mb", "--maxmemory-policy", "volatile-ttl"];
+    let Some(server) = Server::start_with(&options).await else {
+        return;
+    };
+    let (store, _tasks) = store(&server.config()).await;
+    store.set(&[setting("ann", "at sea")]).await.unwrap();
+    let users: Vec<UserId> = (0..30_000).map(|at| format!("user-{at}").into()).collect();
+    for users in users.chunks(500) {
+        let sessions: Vec<_> = users.iter().map(|user| session(user, "g", 1)).collect();
+        store.refresh(&sessions, NOW_MS).await.unwrap();
+    }
+    let known = async |users: &[UserId]| {
+        let facts = store.lookup(users).await.unwrap();
+        facts.iter().filter(|facts| facts.last_seen_ms > 0).count()
+    };
+    let (first, last) = (known(&users[..1_000]).await, known(&users[29_000..]).await);
+    assert!(
+        first < 100 && last > 900,
+        "{first} of the first, {last} of the last"
+    );
+    assert_eq!(&*facts(&store, "ann").await.status, "at sea");
+    // When all have settings, new users are not taken.
+    let settings: Vec<_> = users.iter().map(|user| setting(user, "here")).collect();
+    assert!(store.set(&settings).await.is_err());
+    assert_eq!(&*facts(&store, "ann").await.status, "at sea");
+}
+
+/// The client library finds a killed node again when it is back, hints included.
+#[tokio::test]
+async fn a_cluster_recovers_with_each_of_its_nodes() {
+    let Some(mut servers) = cluster().await else {
+        return;
+    };
+    let mut config = config(&servers.iter().collect::<Vec<_>>());
+    config.redis_cluster = true;
+    config.redis_response_timeout_ms = 1_000;
+    let (one, _tasks) = store(&config).await;
+    let (other, _tasks) = store(&config).await;
+    let everybody: Vec<UserId> = (0..300).map(|at| format!("user-{at}").into()).collect();
+    let mut hints = other.changes();
+    for (round, killed) in (0..servers.len()).enumerate() {
+        servers[killed].kill();
+        let works = async || one.lookup(&everybody).await.is_ok();
+        until("calls fail", async || !works().await).await;
+        servers[killed].run().await;
+        until("calls work again", works).await;
+        let name = format!("after-{round}");
+        until("hints come again", async || {
+            let status = setting(&name, "here");
+            one.set(&[status]).await.unwrap_or_default();
+            let hint = tokio::time::timeout(std::time::Duration::from_millis(100), hints.recv());
+            matches!(hint.await, Ok(Ok(users)) if users.contains(&UserId::from(&*name)))
+        })
+        .await;
+    }
+}
