@@ -19,6 +19,4 @@ mod store;
 mod wire;
 
 pub use config::PresenceConfig;
-pub use embedded::OpenError as EmbeddedError;
-pub use redis::RedisError;
 pub use service::{OpenError, PresenceService, start};

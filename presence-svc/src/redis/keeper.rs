@@ -70,10 +70,9 @@ impl Keeper {
         let connection = match Connection::open(&self.options, &self.hints).await {
             Ok(connection) => connection,
             Err(error) => {
-                if !self.said {
-                    tracing::warn!(%error, redis, "presence waits for Redis, which does not answer");
+                if !std::mem::replace(&mut self.said, true) {
+                    tracing::warn!(%error, redis, "presence waits for Redis");
                 }
-                self.said = true;
                 return false;
             }
         };

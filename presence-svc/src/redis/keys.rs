@@ -1,10 +1,9 @@
 //! Keys: where in Redis what lies.
 //!
-//! | key | what | kept |
-//! |---|---|---|
-//! | `heddle:l:{B}:USER` | the user's life: sessions with their ends, last seen | until unseen for long |
-//! | `heddle:u:{B}:USER` | status and hiding, of those who have set any | for ever |
-//! | `heddle:changes` | channel: users who may have changed | not |
+//! - `heddle:l:{B}:USER`: the user's life, sessions with their ends and last seen; kept until the
+//!   user has been unseen for long.
+//! - `heddle:u:{B}:USER`: status and hiding, of those who have set any; kept for ever.
+//! - `heddle:changes`: the channel of users who may have changed.
 //!
 //! `B` is one of [`BUCKETS`] numbers, by the user; it stands in braces, so Redis Cluster takes it
 //! alone to choose the slot.

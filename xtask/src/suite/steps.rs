@@ -141,9 +141,12 @@ fn build(repo: &Repo, _: &mut Tally) -> Outcome {
 }
 
 fn unit(repo: &Repo, tally: &mut Tally) -> Outcome {
+    // What is missing is said once all that can run has run.
+    let redis = tools::redis_server(repo);
     let targets = cargo_test(repo, &build::unit_targets(repo)?, tally);
     // Cargo runs examples in documentation only when they are all it is asked for.
     cargo_test(repo, &["--doc".to_owned()], tally).and(targets)?;
+    redis?;
     Ok(said(tally))
 }
 
