@@ -139,6 +139,14 @@ impl Server {
         }
     }
 
+    /// Stops it where it is, sockets open, as a machine does that is out of reach; or goes on.
+    pub fn freeze(&self, is_frozen: bool) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        let signal = if is_frozen { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
     fn has_password(&self) -> bool {
         self.arguments.iter().any(|argument| argument == PASSWORD)
     }

@@ -316,3 +316,26 @@ async fn a_cluster_recovers_with_each_of_its_nodes() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_silent_redis_holds_nobody_up_and_is_taken_up_again() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let mut config = server.config();
+    config.redis_response_timeout_ms = 300;
+    config.redis_connect_timeout_ms = 300;
+    let (store, _tasks) = store(&config).await;
+    let mut hints = store.changes();
+    server.freeze(true);
+    let users = ["ann".into()];
+    let call = store.lookup(&users);
+    let call = tokio::time::timeout(SOON, call).await;
+    assert!(call.expect("the call waits").is_err());
+    server.freeze(false);
+    until("calls work again", async || {
+        store.set(&[setting("ann", "here")]).await.is_ok()
+    })
+    .await;
+    hinted(&mut hints, "ann").await;
+}
