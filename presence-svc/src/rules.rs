@@ -54,6 +54,15 @@ impl Life {
         }
     }
 
+    /// A life as [`Life::sessions`], [`Life::ended_ms`] and [`Life::last_seen_ms`] told it.
+    pub fn restored(sessions: Vec<(SessionKey, u64)>, ended_ms: u64, last_seen_ms: u64) -> Self {
+        Self {
+            sessions,
+            ended_ms,
+            last_seen_ms,
+        }
+    }
+
     /// The session is alive and in the foreground.
     pub fn refresh(&mut self, key: &SessionKey, now_ms: u64, ttl_ms: u64) {
         self.forget_expired(now_ms);
@@ -91,6 +100,16 @@ impl Life {
     /// The last time a session in the foreground showed itself (milliseconds; 0: never).
     pub fn last_seen_ms(&self) -> u64 {
         self.last_seen_ms
+    }
+
+    /// Each session that is kept, with the time at which it ends (milliseconds).
+    pub fn sessions(&self) -> &[(SessionKey, u64)] {
+        &self.sessions
+    }
+
+    /// When the last of the sessions that are kept no more ended (milliseconds; 0: none has).
+    pub fn ended_ms(&self) -> u64 {
+        self.ended_ms
     }
 
     fn forget_expired(&mut self, now_ms: u64) {

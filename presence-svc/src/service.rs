@@ -24,8 +24,9 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::{PresenceConfig, PresenceProcess};
-use crate::embedded::{EmbeddedStore, OpenError, SnapshotDir, keep};
+use crate::embedded::{self, EmbeddedStore, SnapshotDir, keep};
 use crate::link::{self, GatewayLink};
+use crate::redis::{RedisError, RedisPresence};
 use crate::store::PresenceStore;
 use crate::wire::{Down, frame};
 
@@ -34,46 +35,82 @@ use crate::wire::{Down, frame};
 pub struct PresenceService {
     config: Arc<PresenceConfig>,
     store: Arc<dyn PresenceStore>,
+    /// The store, if it has to be waited for.
+    redis: Option<Arc<RedisPresence>>,
     clock: SharedClock,
     tasks: Tasks,
 }
 
+/// Presence cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// What it wrote down cannot be opened.
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
+    /// The settings about Redis are wrong.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+}
+
 impl PresenceService {
-    /// Opens the embedded store, whose tasks and those of all links are a child of `tasks`.
+    /// Opens the store that the settings name, whose tasks and those of all links are a child of
+    /// `tasks`. Redis need not answer yet, see [`PresenceService::ready`].
     pub async fn open(
         config: PresenceConfig,
         clock: SharedClock,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let tasks = tasks.child("presence");
-        let store = Arc::new(EmbeddedStore::new(config.users_max, config.timing()));
-        let (opened, data_dir) = (store.clone(), config.data_dir.clone());
-        let opening = tokio::task::spawn_blocking(move || {
-            let dir = SnapshotDir::open(&data_dir)?;
-            dir.load(&opened)?;
-            Ok(dir)
-        });
-        let dir = opening.await.map_err(|panicked| OpenError::Io {
-            path: config.data_dir.clone(),
-            error: panicked.into(),
-        })??;
-        let interval = Duration::from_millis(config.snapshot_interval_ms.max(1));
-        tasks.spawn(
-            "snapshot",
-            keep(store.clone(), dir, interval, tasks.stopping().clone()),
-        );
+        let mut redis = None;
+        let store: Arc<dyn PresenceStore> = if config.redis_urls.is_empty() {
+            open_embedded(&config, &tasks).await?
+        } else {
+            redis
+                .insert(Arc::new(RedisPresence::start(&config, &tasks)?))
+                .clone()
+        };
         Ok(Self {
             config: Arc::new(config),
             store,
+            redis,
             clock,
             tasks,
         })
+    }
+
+    /// Waits until the store answers, or everything stops.
+    pub async fn ready(&self) {
+        if let Some(redis) = &self.redis {
+            self.tasks.until_stopping(redis.ready()).await;
+        }
     }
 
     /// The service, to be put behind a socket or a local link.
     pub fn routes(&self) -> Routes {
         Routes::new(PresenceLinkServiceServer::new(self.clone()))
     }
+}
+
+/// In memory, with what was written down.
+async fn open_embedded(
+    config: &PresenceConfig,
+    tasks: &Tasks,
+) -> Result<Arc<EmbeddedStore>, embedded::OpenError> {
+    let store = Arc::new(EmbeddedStore::new(config.users_max, config.timing()));
+    let (opened, data_dir) = (store.clone(), config.data_dir.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let dir = SnapshotDir::open(&data_dir)?;
+        dir.load(&opened)?;
+        Ok(dir)
+    });
+    let dir = opening.await.map_err(|panicked| embedded::OpenError::Io {
+        path: config.data_dir.clone(),
+        error: panicked.into(),
+    })??;
+    let interval = Duration::from_millis(config.snapshot_interval_ms.max(1));
+    let keeping = keep(store.clone(), dir, interval, tasks.stopping().clone());
+    tasks.spawn("snapshot", keeping);
+    Ok(store)
 }
 
 #[tonic::async_trait]
@@ -118,6 +155,9 @@ pub async fn start(context: Context<PresenceProcess>) -> Result<(), StartError> 
     }
     let guarded = Guarded::new(routes, &config.layers);
     let address = serve(listener, tls, &config.serve, guarded, &tasks)?;
+    // Whoever asks meanwhile hears that presence is not serving yet.
+    health.set(SERVICE_NAME, false).await;
+    service.ready().await;
     health.serving(&[SERVICE_NAME]).await;
     tracing::info!(%address, "presence serves gateways");
     Ok(())

@@ -1,6 +1,6 @@
 //! Store: the seam to where presence is kept.
 //!
-//! `embedded` keeps it in this process; a Redis backend keeps it for several. `link` is the only
+//! `embedded` keeps it in this process, `redis` for several. `link` is the only
 //! caller; `contract` holds every backend to the law below.
 
 use std::sync::Arc;
@@ -33,7 +33,8 @@ pub struct Setting {
 #[error("the presence store does not answer: {0}")]
 pub struct StoreError(pub String);
 
-/// Where presence is kept. Every call takes a whole batch and costs one exchange with the backend.
+/// Where presence is kept. Every call takes a whole batch, for a few exchanges with the backend
+/// however many users are in it.
 ///
 /// The law:
 /// - [`PresenceStore::lookup`] is the truth. It answers what [`crate::rules::Life`] makes of the

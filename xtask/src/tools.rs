@@ -1,12 +1,13 @@
 //! The programs that checks need beside Rust: which versions, where, and how they get there.
 //!
-//! `suite` and `proto` ask here. Everything lands in `target/tools`, so nothing of the machine is
-//! changed and CI can cache one directory. Invariant: versions are pinned; a machine that lacks the
-//! installer (npm, go) is told so by [`Failure::Missing`].
+//! `suite` and `proto` ask here. Everything but Redis lands in `target/tools`, so nothing of the
+//! machine is changed and CI can cache one directory. Invariant: versions are pinned but for Redis;
+//! a machine that lacks the installer (npm, go, apt-get) is told so by [`Failure::Missing`].
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::check::Failure;
@@ -15,6 +16,9 @@ use crate::repo::Repo;
 
 const BUF: &str = "@bufbuild/buf@1.75.0";
 const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
+/// The one tool that comes from the machine's packages: it is no Rust, Go or Node.js.
+const REDIS_PACKAGE: &str = "redis-tools";
+const REDIS_PROGRAM: &str = "/usr/bin/redis-check-rdb";
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// True where nobody watches and a missing tool has to fail the run.
@@ -88,6 +92,41 @@ pub fn cargo_deny(repo: &Repo) -> Result<PathBuf, Failure> {
     cargo.env("CARGO_PROFILE_DEV_DEBUG", "false");
     command::run(&mut cargo)?;
     Ok(program)
+}
+
+/// `redis-server`: the machine's own. In CI it is fetched where apt-get may: the package that holds
+/// the program without starting it as a service, so that nothing listens but what tests start.
+pub fn redis_server(repo: &Repo) -> Result<(), Failure> {
+    let ours = directory(repo).join("bin/redis-server");
+    let ours = ours.to_string_lossy();
+    let is_installed = |program: &str| command::is_installed(program, "--version");
+    if is_installed("redis-server") || is_installed(&ours) {
+        return Ok(());
+    }
+    let advice = "install Redis 7 (Debian: apt-get install redis-server)";
+    if !in_ci() {
+        return Err(Failure::missing(format!(
+            "redis-server is not installed; {advice}"
+        )));
+    }
+    for arguments in [
+        &["update"][..],
+        &["install", "-y", "--no-install-recommends", REDIS_PACKAGE],
+    ] {
+        let mut apt = Command::new("apt-get");
+        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command::run(&mut apt).map_err(|why| cannot("redis-server", &why, advice))?;
+    }
+    // One program under two names; it looks at the one that it is called by.
+    std::fs::create_dir_all(directory(repo).join("bin"))?;
+    if !Path::new(&*ours).is_symlink() {
+        symlink(REDIS_PROGRAM, &*ours)?;
+    }
+    if is_installed(&ours) {
+        return Ok(());
+    }
+    let text = format!("{REDIS_PACKAGE} has no {REDIS_PROGRAM} that can serve; {advice}");
+    Err(Failure::missing(text))
 }
 
 /// The cargo that started us.
