@@ -31,10 +31,14 @@ impl Announcements {
         })
     }
 
-    /// A shard is owned from now on, or no more.
+    /// A shard is owned from now on, or no more. One that is taken again is told again: somebody
+    /// else may have had it, and said so, in between.
     pub fn set(&self, shard: u32, owned: bool) {
         self.owned.send_if_modified(|shards| match owned {
-            true => shards.insert(shard),
+            true => {
+                shards.insert(shard);
+                true
+            }
             false => shards.remove(&shard),
         });
     }

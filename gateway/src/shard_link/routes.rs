@@ -1,16 +1,20 @@
 //! Routes: which chat node owns which shard, as the nodes announce it.
 //!
-//! Pure. A node's announcement replaces its earlier one; the last node to announce a shard owns it.
+//! Pure. A node's announcement replaces its earlier one; the last node to announce a shard owns it,
+//! and if it takes that back, another one that still says so.
 //!
 //! Invariant: a wrong route costs an UNAVAILABLE and a retry, never a wrong write: owners verify
 //! their epoch.
 
 use heddle_proto::{ids::LogId, internal::ShardMap};
+use std::collections::BTreeMap;
 
 /// The owner of each shard.
 #[derive(Debug, Default)]
 pub struct Routes {
     owners: Vec<Option<u32>>,
+    /// What each node has announced last, by shard.
+    said: BTreeMap<u32, Vec<bool>>,
 }
 
 impl Routes {
@@ -34,11 +38,12 @@ impl Routes {
         !self.owners.is_empty() && self.owners.iter().all(Option::is_some)
     }
 
-    /// A node announces its shards; returns those that were not its own before.
+    /// A node announces its shards; returns those that have another owner now.
     pub fn announce(&mut self, node: usize, map: &ShardMap) -> Vec<u32> {
         let node = node as u32;
         if self.owners.len() != map.shard_count as usize {
             self.owners = vec![None; map.shard_count as usize];
+            self.said.clear();
         }
         let mut owned = vec![false; self.owners.len()];
         for shard in &map.owned {
@@ -46,20 +51,32 @@ impl Routes {
                 *owned = true;
             }
         }
+        self.said.insert(node, owned.clone());
         let mut gained = Vec::new();
-        for (shard, (owner, owned)) in self.owners.iter_mut().zip(owned).enumerate() {
-            if owned && *owner != Some(node) {
-                *owner = Some(node);
+        for (shard, owned) in owned.into_iter().enumerate() {
+            let before = self.owners[shard];
+            let now = match owned {
+                true => Some(node),
+                false if before == Some(node) => self.another(shard),
+                false => before,
+            };
+            self.owners[shard] = now;
+            if now.is_some() && now != before {
                 gained.push(shard as u32);
-            } else if !owned && *owner == Some(node) {
-                *owner = None;
             }
         }
         gained
     }
 
+    /// A node that says that it owns a shard which nobody else does any more.
+    fn another(&self, shard: usize) -> Option<u32> {
+        let mut said = self.said.iter();
+        said.find_map(|(node, said)| said.get(shard)?.then_some(*node))
+    }
+
     /// A node is away: nobody owns its shards until somebody says so.
     pub fn lose(&mut self, node: usize) {
+        self.said.remove(&(node as u32));
         let gone = Some(node as u32);
         self.owners
             .iter_mut()
@@ -92,6 +109,21 @@ mod tests {
         routes.lose(1);
         assert!(!routes.is_complete());
         assert_eq!(routes.announce(0, &map(4, &[0, 1, 2, 3])), [2, 3]);
+    }
+
+    #[test]
+    fn who_gives_a_shard_back_leaves_it_to_who_still_has_it() {
+        let mut routes = Routes::default();
+        routes.announce(0, &map(2, &[0, 1]));
+        // Taken for a moment, while the owner took it again.
+        assert_eq!(routes.announce(1, &map(2, &[1])), [1]);
+        assert_eq!(routes.announce(1, &map(2, &[])), [1]);
+        assert!(routes.is_complete());
+        // Taken again: the same map, said again, counts.
+        routes.announce(1, &map(2, &[1]));
+        assert_eq!(routes.announce(0, &map(2, &[0, 1])), [1]);
+        routes.lose(0);
+        assert!(!routes.is_complete());
     }
 
     #[test]
