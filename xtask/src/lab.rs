@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use crate::build::program;
+use crate::cassandra;
 use crate::check::Failure;
 use crate::command;
 use crate::repo::Repo;
@@ -57,6 +58,21 @@ pub fn cycles(repo: &Repo, fault: &str, cycles: u32) -> Result<(), Failure> {
     let cycles = cycles.to_string();
     lab.current_dir(repo.root())
         .args([fault, "--cycles", &cycles]);
+    command::run(&mut lab)
+}
+
+/// The same in a cluster, on the Cassandra node at `address`.
+pub fn cluster_cycles(repo: &Repo, cycles: u32, address: &str) -> Result<(), Failure> {
+    let mut lab = Command::new(program(repo, false, "heddle-lab"));
+    lab.current_dir(repo.root())
+        .env(cassandra::ADDRESS, address)
+        .args([
+            "kill",
+            "--shape",
+            "cluster",
+            "--cycles",
+            &cycles.to_string(),
+        ]);
     command::run(&mut lab)
 }
 

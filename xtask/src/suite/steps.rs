@@ -92,6 +92,12 @@ pub const STEPS: &[Step] = &[
         run: faults,
     },
     Step {
+        name: "cluster",
+        about: "six kills in a cluster on Cassandra under load, checked",
+        needs: Some("build"),
+        run: cluster,
+    },
+    Step {
         name: "power",
         about: "three power cuts under load, checked",
         needs: Some("build"),
@@ -173,6 +179,11 @@ fn e2e(repo: &Repo, tally: &mut Tally) -> Outcome {
 fn faults(repo: &Repo, _: &mut Tally) -> Outcome {
     lab::cycles(repo, "kill", 10)?;
     Ok("10 cycles".to_owned())
+}
+
+fn cluster(repo: &Repo, _: &mut Tally) -> Outcome {
+    lab::cluster_cycles(repo, 6, &cassandra::suite_node(repo)?)?;
+    Ok("6 cycles".to_owned())
 }
 
 fn power(repo: &Repo, _: &mut Tally) -> Outcome {
