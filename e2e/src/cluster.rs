@@ -14,7 +14,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-/// The binaries of all services.
+/// The binaries of all services, in the order in which they are started.
 pub const BINARIES: [&str; 5] = [
     "history-svc",
     "notify-svc",
@@ -46,15 +46,16 @@ pub fn binaries() -> Result<Option<PathBuf>, Failure> {
     Ok(None)
 }
 
-/// Starts a binary with these settings.
-pub fn start(binary: &Path, settings: &[String]) -> Result<Child, Failure> {
+/// A binary with these settings, to be started; it ends with the value that holds it.
+pub fn command(binary: &Path, settings: &[String]) -> Command {
     let mut command = Command::new(binary);
     let level = std::env::var("HEDDLE_E2E_LOG").unwrap_or_else(|_| "error".into());
     command.args(["--set", &format!("process.telemetry.log={level}")]);
     for setting in settings {
         command.arg("--set").arg(setting);
     }
-    Ok(command.kill_on_drop(true).spawn()?)
+    command.kill_on_drop(true);
+    command
 }
 
 /// A port that was free a moment ago; `held` keeps it until all are chosen.
@@ -108,7 +109,7 @@ impl Cluster {
         drop(held);
         for service in ["history-svc", "notify-svc", "presence-svc", "gateway"] {
             let settings = cluster.settings(service, &public_pem);
-            let process = start(&cluster.binaries.join(service), &settings)?;
+            let process = command(&cluster.binaries.join(service), &settings).spawn()?;
             cluster.others.push(process);
         }
         for node in 0..chat_nodes {
@@ -133,7 +134,7 @@ impl Cluster {
             format!("chat.node={}", json!(format!("node-{node}"))),
             format!("chat.shards={SHARDS}"),
         ];
-        let process = start(&self.binaries.join("chat-svc"), &settings)?;
+        let process = command(&self.binaries.join("chat-svc"), &settings).spawn()?;
         self.nodes[node] = Some(process);
         Ok(())
     }

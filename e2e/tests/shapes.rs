@@ -1,23 +1,21 @@
 //! Shapes: the same scenario in one process over local links, and as five processes over sockets
 //! (DESIGN section 3: one code, two shapes).
 
-use heddle_e2e::{Person, World, eventually, keys::Signer, missing, people::id_of, world::Failure};
+use heddle_e2e::{
+    Person, World,
+    cluster::{BINARIES, binaries, command},
+    eventually,
+    keys::Signer,
+    missing,
+    people::id_of,
+    world::Failure,
+};
 use heddle_sdk::Client;
 use serde_json::json;
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
 };
-use tokio::process::Command;
-
-/// The binaries, in the order in which they are started.
-const SERVICES: [&str; 5] = [
-    "history-svc",
-    "notify-svc",
-    "presence-svc",
-    "chat-svc",
-    "gateway",
-];
 
 /// Two people chat, see each other's ticks, and read what was said before they came.
 async fn two_people_chat(url: &str, signer: &Signer) -> Result<(), Failure> {
@@ -106,7 +104,7 @@ async fn five_processes(binaries: &Path, store: &[String]) -> Result<(), Failure
     let signer = Signer::create(&key)?;
     let places = Places::choose()?;
     let mut processes = Vec::new();
-    for service in SERVICES {
+    for service in BINARIES {
         let mut settings = places.settings(service, dir.path(), &key);
         if service == "history-svc" {
             settings.extend_from_slice(store);
@@ -120,27 +118,6 @@ async fn five_processes(binaries: &Path, store: &[String]) -> Result<(), Failure
         process.kill().await?;
     }
     Ok(())
-}
-
-/// Where cargo puts the binaries. Without them nothing is proved, which is loud, and in CI a
-/// failure.
-fn binaries() -> Result<Option<PathBuf>, Failure> {
-    let test = std::env::current_exe()?;
-    let target = test
-        .ancestors()
-        .nth(2)
-        .ok_or("the test is not in target/debug/deps")?;
-    let absent: Vec<_> = SERVICES
-        .iter()
-        .filter(|name| !target.join(name).is_file())
-        .collect();
-    if absent.is_empty() {
-        return Ok(Some(target.to_owned()));
-    }
-    missing::loudly(&format!(
-        "{absent:?} are not built; run `cargo build --workspace --bins` first"
-    ));
-    Ok(None)
 }
 
 /// Where each service listens.
@@ -199,14 +176,4 @@ impl Places {
             ],
         }
     }
-}
-
-fn command(binary: &Path, settings: &[String]) -> Command {
-    let mut command = Command::new(binary);
-    command.args(["--set", "process.telemetry.log=error"]);
-    for setting in settings {
-        command.arg("--set").arg(setting);
-    }
-    command.kill_on_drop(true);
-    command
 }

@@ -18,6 +18,7 @@ pub mod embedded;
 pub mod event;
 pub mod leases;
 pub mod query;
+mod refusal;
 pub mod row;
 pub mod service;
 mod start;

@@ -104,11 +104,6 @@ fn nothing() -> Bytes {
 }
 
 impl Shard {
-    /// Remembers what a fan-out says was erased.
-    pub(super) fn note_erasures(&mut self, fan_out: &FanOut) {
-        self.note_erased(&fan_out.conversation_id, &fan_out.events);
-    }
-
     /// Remembers what these events of a conversation erase.
     pub(super) fn note_erased(&mut self, conversation_id: &[u8], events: &[FanOutEvent]) {
         let now_ms = self.now_ms();

@@ -147,7 +147,7 @@ impl Shard {
                 self.reply(&reply, vec![refused]);
             }
             Admission::Taken => {
-                self.note_erasures(&fan_out);
+                self.note_erased(&fan_out.conversation_id, &fan_out.events);
                 self.arrivals += 1;
                 let job = Job::new(fan_out, reply, self.arrivals);
                 let count = job.fan_out.recipients.len() + job.fan_out.states.len();

@@ -32,7 +32,7 @@ pub enum BlankError {
     Failed(#[from] Failed),
 }
 
-impl From<BlankError> for super::commit::Refusal {
+impl From<BlankError> for crate::refusal::Refusal {
     fn from(error: BlankError) -> Self {
         match error {
             BlankError::NotOwner(error) => error.into(),

@@ -25,21 +25,13 @@ use super::store::Inner;
 use super::tail::VerifyError;
 use crate::cell::{self, CellKey};
 use crate::event;
+use crate::refusal::{Refusal, does_not_follow, invalid, parse_log_id};
 use crate::row::Row;
 
 /// Events of one row at most; less than a bucket, so that no bucket stays empty between others.
 pub const ROW_EVENTS_MAX: usize = 1024;
 /// Bytes of one row at most; a mutation is bounded by half a segment of Cassandra's commit log.
 pub const ROW_BYTES_MAX: usize = 3 << 20;
-
-/// A commit that is not accepted, or not confirmed.
-#[derive(Debug)]
-pub struct Refusal {
-    /// What it is told.
-    pub status: CommitStatus,
-    /// Why.
-    pub message: String,
-}
 
 /// What a commit writes.
 #[derive(Debug, Default)]
@@ -262,14 +254,7 @@ async fn follows_or_repeats(
             return Ok(head);
         }
     }
-    tracing::error!(%log_id, first_seq = batch.first_seq, head = head.last_seq, "row refused");
-    Err(Refusal {
-        status: CommitStatus::Unknown,
-        message: format!(
-            "log {log_id} ends at {}, a row from {} does not follow: take the shard again",
-            head.last_seq, batch.first_seq
-        ),
-    })
+    Err(does_not_follow(&log_id, batch.first_seq, head.last_seq))
 }
 
 /// Blanks what the commit itself brings; answers the logs of its rows. The others stay listed.
@@ -329,18 +314,6 @@ fn last_of_each(cells: Vec<Cell>) -> Vec<Cell> {
 
 fn event_bytes(events: &[Bytes]) -> usize {
     events.iter().map(Bytes::len).sum()
-}
-
-fn parse_log_id(bytes: &[u8]) -> Result<LogId, Refusal> {
-    let found = bytes.len();
-    LogId::from_wire(bytes).ok_or_else(|| invalid(format!("log_id: {found} bytes, need 16")))
-}
-
-fn invalid(message: String) -> Refusal {
-    Refusal {
-        status: CommitStatus::Refused,
-        message,
-    }
 }
 
 impl From<NotOwner> for Refusal {

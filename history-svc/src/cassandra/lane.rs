@@ -15,8 +15,9 @@ use heddle_proto::ids::LogId;
 use heddle_proto::internal::{Commit, CommitOutcome, CommitStatus};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::commit::{self, Refusal};
+use super::commit;
 use super::store::Inner;
+use crate::refusal::Refusal;
 use crate::store::outcome;
 
 /// A commit that waits, with its place in the bound of bytes.

@@ -19,6 +19,7 @@ use super::engine::{Engine, row_at_or_below};
 use super::heads::{Head, Heads};
 use crate::cell::{self, CellKey};
 use crate::event;
+use crate::refusal::{Refusal, does_not_follow, invalid, parse_log_id};
 use crate::row::{self, Row, RowHeader};
 use crate::store::ReadError;
 
@@ -50,13 +51,6 @@ pub struct Record {
 pub struct Ledger {
     pub epochs: HashMap<u32, u64>,
     pub heads: Heads,
-}
-
-/// A commit that is not accepted.
-#[derive(Debug)]
-pub struct Refusal {
-    pub status: CommitStatus,
-    pub message: String,
 }
 
 /// The records so far.
@@ -310,14 +304,7 @@ fn verify_batch(
     {
         return Ok(end);
     }
-    tracing::error!(%log_id, first_seq = batch.first_seq, head = head.last_seq, "row refused");
-    Err(Refusal {
-        status: CommitStatus::Unknown,
-        message: format!(
-            "log {log_id} ends at {}, a row from {} does not follow: take the shard again",
-            head.last_seq, batch.first_seq
-        ),
-    })
+    Err(does_not_follow(log_id, batch.first_seq, head.last_seq))
 }
 
 /// A log whose events have all expired goes on where its anchor says.
@@ -366,21 +353,6 @@ fn repeats(
     Ok(row.is_some_and(|row| row.first_seq == batch.first_seq && row.events == batch.events))
 }
 
-fn parse_log_id(bytes: &[u8]) -> Result<LogId, Refusal> {
-    let found = bytes.len();
-    LogId::from_wire(bytes).ok_or_else(|| invalid(format!("log_id: {found} bytes, need 16")))
-}
-
-fn invalid(message: String) -> Refusal {
-    Refusal {
-        status: CommitStatus::Refused,
-        message,
-    }
-}
-
 fn unreadable(error: ReadError) -> Refusal {
-    Refusal {
-        status: CommitStatus::Refused,
-        message: error.to_string(),
-    }
+    invalid(error.to_string())
 }

@@ -22,10 +22,11 @@ use super::acked::Acked;
 use super::engine::{
     COMMIT_COUNT, EPOCH_COUNT, ERASED_SINCE, Engine, own_key, shard_epoch_clustering,
 };
-use super::forming::{Forming, Ledger, Place, Refusal};
+use super::forming::{Forming, Ledger, Place};
 use super::status::Status;
 use crate::cell::CellKey;
 use crate::config::HistoryConfig;
+use crate::refusal;
 use crate::store::{ReadError, StoreError, outcome};
 
 /// How long a look at the disk's free space is believed.
@@ -166,10 +167,7 @@ impl Writer {
             let writes =
                 !(commit.batches.is_empty() && commit.cells.is_empty() && commit.blanks.is_empty());
             let result = match refused {
-                Some(reason) if writes => Err(Refusal {
-                    status: CommitStatus::Refused,
-                    message: reason.to_owned(),
-                }),
+                Some(reason) if writes => Err(refusal::invalid(reason.to_owned())),
                 _ => forming.add(commit, &mut self.ledger, &self.engine),
             };
             match result {
