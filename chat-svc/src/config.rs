@@ -1,6 +1,8 @@
 //! Settings of chat-svc: every bound has a name and a default here.
 
-use heddle_kit::{LayerOptions, LinkOptions, ProcessOptions, ServeOptions, run::ProcessConfig};
+use heddle_kit::{
+    LayerOptions, LinkOptions, ProcessOptions, ServeOptions, run::ProcessConfig, tls::TlsOptions,
+};
 use std::net::SocketAddr;
 
 heddle_kit::config! {
@@ -77,6 +79,8 @@ heddle_kit::config! {
         pub layers: LayerOptions,
         /// How other services are reached.
         pub link: LinkOptions,
+        /// Certificates between services; needed where others than this machine can connect.
+        pub tls: TlsOptions,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     },
     store_link,
 };
-use heddle_kit::{Link, LinkOptions, SharedClock, Tasks};
+use heddle_kit::{Link, LinkOptions, SharedClock, Tasks, tls::ClientTls};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -56,6 +56,8 @@ pub struct Cluster {
     pub address: String,
     /// How other nodes are reached.
     pub link: LinkOptions,
+    /// What they are shown and checked with; none in the clear.
+    pub tls: Option<ClientTls>,
 }
 
 impl ChatService {
@@ -104,7 +106,7 @@ impl ChatService {
             config,
             history,
             me,
-            peers: Peers::new(cluster.link, queues, renew, tasks),
+            peers: Peers::new((cluster.link, cluster.tls), queues, renew, tasks),
             owned: service.announcements.watch(),
             placement: service.placement.clone(),
             renew: service.renew.clone(),

@@ -4,35 +4,46 @@ use crate::{ChatService, config::ChatProcess, service::Cluster};
 use heddle_kit::{
     Guarded, Link, SystemClock,
     health::{Health, add_reflection},
+    layers::CallerTable,
     run::{Context, StartError},
     serve,
+    tls::Inside,
 };
 use tokio::net::TcpListener;
 
 /// The service's full name, for health.
 pub const SERVICE: &str = "heddle.internal.v1.ShardService";
+/// Who may call what.
+const CALLERS: CallerTable = &[
+    ("/heddle.internal.v1.ShardService/Edge", &["gateway"]),
+    ("/heddle.internal.v1.ShardService/Peer", &["chat-svc"]),
+];
 
 /// Starts chat-svc as a process of its own.
 pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
-    let history = Link::connect(&config.history_url, &config.link, None)?;
-    let notify = Link::connect(&config.notify_url, &config.link, None)?;
+    let Inside { server, client } = Inside::load(&config.tls, config.listen, &tasks)?;
+    let connect = |url: &str| Link::connect(url, &config.link, client.as_ref());
+    let history = connect(&config.history_url)?;
+    let notify = connect(&config.notify_url)?;
     // Before the shards': what is born first is drained last, so gateways hear who has the shards
     // while their connections still live.
     let sockets = tasks.child("server");
     let listener = TcpListener::bind(config.listen).await?;
     let listening = listener.local_addr()?;
     let address = config.advertise_url;
+    let scheme = if server.is_some() { "https" } else { "http" };
     let cluster = Cluster {
-        address: address.unwrap_or_else(|| format!("http://{listening}")),
+        address: address.unwrap_or_else(|| format!("{scheme}://{listening}")),
         link: config.link,
+        tls: client,
     };
     let (clock, own) = (SystemClock::shared(), tasks.child("chat"));
     let service = ChatService::start_node(config.chat, cluster, history, notify, clock, own);
     let (routes, health) = Health::add_to(service.routes()).await;
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
-    let guarded = Guarded::new(routes, &config.layers);
-    let address = serve(listener, None, &config.serve, guarded, &sockets)?;
+    let guarded = Guarded::only(routes, &config.layers, CALLERS);
+    let address = serve(listener, server, &config.serve, guarded, &sockets)?;
     health.serving(&[SERVICE]).await;
     tracing::info!(%address, "serving shards");
     Ok(())

@@ -10,12 +10,18 @@ use heddle_e2e::{
     people::id_of,
     world::Failure,
 };
+use heddle_kit::{
+    Link, LinkOptions,
+    tls::{ClientTls, TlsOptions},
+};
+use heddle_proto::internal::{TakeShardsRequest, store_service_client::StoreServiceClient};
 use heddle_sdk::Client;
 use serde_json::json;
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
 };
+use tonic::Code;
 
 /// Two people chat, see each other's ticks, and read what was said before they came.
 async fn two_people_chat(url: &str, signer: &Signer) -> Result<(), Failure> {
@@ -73,7 +79,39 @@ async fn as_five_processes() -> Result<(), Failure> {
     let Some(binaries) = binaries()? else {
         return Ok(());
     };
-    five_processes(&binaries, &[]).await
+    five_processes(&binaries, &[], None).await
+}
+
+/// The same with certificates that `heddle certs` makes: each service calls what it may, and
+/// nobody else anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_five_processes_with_certificates() -> Result<(), Failure> {
+    let Some(binaries) = binaries()? else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let mut certs = tokio::process::Command::new(binaries.join("heddle"));
+    certs.arg("certs").arg("--out").arg(dir.path());
+    assert!(certs.status().await?.success());
+    five_processes(&binaries, &[], Some(dir.path())).await
+}
+
+/// A service that others could reach in the clear does not start, and says what to set.
+#[tokio::test]
+async fn nobody_listens_in_the_clear_beyond_loopback() -> Result<(), Failure> {
+    let Some(binaries) = binaries()? else {
+        return Ok(());
+    };
+    for service in ["chat-svc", "history-svc", "presence-svc", "notify-svc"] {
+        let dir = tempfile::tempdir()?;
+        let listen = format!("listen={}", json!("0.0.0.0:0"));
+        let mut command = command(&binaries.join(service), &[listen]);
+        let ended = command.current_dir(dir.path()).output().await?;
+        let said = String::from_utf8_lossy(&ended.stderr) + String::from_utf8_lossy(&ended.stdout);
+        assert!(!ended.status.success(), "{service}");
+        assert!(said.contains("tls.certificate"), "{service}: {said}");
+    }
+    Ok(())
 }
 
 /// The same, with the event store on a real Cassandra node.
@@ -93,16 +131,20 @@ async fn as_five_processes_on_cassandra() -> Result<(), Failure> {
     ];
     let mut migrate = command(&binaries.join("history-svc"), &store);
     assert!(migrate.arg("migrate").status().await?.success());
-    five_processes(&binaries, &store).await
+    five_processes(&binaries, &store, None).await
 }
 
 /// Runs the scenario over binaries; `store`: what history-svc is told beside the usual.
-async fn five_processes(binaries: &Path, store: &[String]) -> Result<(), Failure> {
+async fn five_processes(
+    binaries: &Path,
+    store: &[String],
+    certificates: Option<&Path>,
+) -> Result<(), Failure> {
     heddle_kit::tls::install_crypto_provider();
     let dir = tempfile::tempdir()?;
     let key = dir.path().join("public.pem");
     let signer = Signer::create(&key)?;
-    let places = Places::choose()?;
+    let places = Places::choose(certificates)?;
     let mut processes = Vec::new();
     for service in BINARIES {
         let mut settings = places.settings(service, dir.path(), &key);
@@ -113,6 +155,9 @@ async fn five_processes(binaries: &Path, store: &[String]) -> Result<(), Failure
         processes.push(command.spawn()?);
     }
     two_people_chat(&format!("http://{}", places.gateway), &signer).await?;
+    if let Some(certificates) = certificates {
+        strangers_are_refused(certificates, places.history).await?;
+    }
     for process in &mut processes {
         assert_eq!(process.try_wait()?, None, "a process ended by itself");
         process.kill().await?;
@@ -120,8 +165,39 @@ async fn five_processes(binaries: &Path, store: &[String]) -> Result<(), Failure
     Ok(())
 }
 
+/// A call to the event store as each of these.
+async fn strangers_are_refused(certificates: &Path, history: SocketAddr) -> Result<(), Failure> {
+    let url = format!("https://{history}");
+    let call = async |who: Option<&str>| -> Result<Code, Failure> {
+        let file = |name: String| Some(certificates.join(name));
+        let options = TlsOptions {
+            ca: file("ca.pem".into()),
+            certificate: who.and_then(|who| file(format!("{who}.pem"))),
+            key: who.and_then(|who| file(format!("{who}.key"))),
+            ..TlsOptions::default()
+        };
+        let tls = ClientTls::load(&options)?;
+        let link = Link::connect(&url, &LinkOptions::default(), Some(&tls))?;
+        let mut store = StoreServiceClient::new(link);
+        let taken = store.take_shards(TakeShardsRequest::default()).await;
+        Ok(taken.map_or_else(|status| status.code(), |_| Code::Ok))
+    };
+    assert_eq!(call(Some("gateway")).await?, Code::PermissionDenied);
+    assert_eq!(call(Some("notify-svc")).await?, Code::PermissionDenied);
+    // It is let in, and told that it asks for nothing.
+    assert_eq!(call(Some("chat-svc")).await?, Code::InvalidArgument);
+    assert_ne!(call(None).await?, Code::Ok);
+    let plain = Link::connect(&format!("http://{history}"), &LinkOptions::default(), None)?;
+    let mut plain = StoreServiceClient::new(plain);
+    let taken = plain.take_shards(TakeShardsRequest::default()).await;
+    assert!(taken.is_err());
+    Ok(())
+}
+
 /// Where each service listens.
 struct Places {
+    /// Where their certificates are; none: in the clear.
+    certificates: Option<PathBuf>,
     gateway: SocketAddr,
     chat: SocketAddr,
     history: SocketAddr,
@@ -131,7 +207,7 @@ struct Places {
 
 impl Places {
     /// Ports that are free now.
-    fn choose() -> Result<Self, Failure> {
+    fn choose(certificates: Option<&Path>) -> Result<Self, Failure> {
         let mut held = Vec::new();
         let mut free = || -> Result<SocketAddr, Failure> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -141,6 +217,7 @@ impl Places {
             Ok(address)
         };
         Ok(Self {
+            certificates: certificates.map(Path::to_owned),
             gateway: free()?,
             chat: free()?,
             history: free()?,
@@ -152,9 +229,13 @@ impl Places {
     fn settings(&self, service: &str, dir: &Path, key: &Path) -> Vec<String> {
         let text = |field: &str, value: &str| format!("{field}={}", json!(value));
         let listen = |address: SocketAddr| text("listen", &address.to_string());
-        let url = |address: SocketAddr| format!("http://{address}");
+        let scheme = match self.certificates {
+            Some(_) => "https",
+            None => "http",
+        };
+        let url = |address: SocketAddr| format!("{scheme}://{address}");
         let data = dir.join("data").display().to_string();
-        match service {
+        let mut settings = match service {
             "history-svc" => vec![
                 listen(self.history),
                 text("history.data_dir", &data),
@@ -174,6 +255,28 @@ impl Places {
                 text("presence_url", &url(self.presence)),
                 text("gateway.auth.key_file", &key.display().to_string()),
             ],
-        }
+        };
+        settings.extend(self.tls(service));
+        settings
+    }
+
+    /// What a service is told of certificates.
+    fn tls(&self, service: &str) -> Vec<String> {
+        let Some(directory) = &self.certificates else {
+            return Vec::new();
+        };
+        let section = match service {
+            "gateway" => "link_tls",
+            _ => "tls",
+        };
+        let file = |field: &str, name: &str| {
+            let path = json!(directory.join(name).display().to_string());
+            format!("{section}.{field}={path}")
+        };
+        vec![
+            file("certificate", &format!("{service}.pem")),
+            file("key", &format!("{service}.key")),
+            file("ca", "ca.pem"),
+        ]
     }
 }

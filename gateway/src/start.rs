@@ -6,11 +6,11 @@ use crate::{
     web::web_layer,
 };
 use heddle_kit::{
-    Guarded, LayerOptions, Link, LinkOptions, ProcessOptions, ServeOptions, SystemClock,
+    Guarded, LayerOptions, Link, LinkOptions, ProcessOptions, ServeOptions, SystemClock, Tasks,
     health::Health,
     run::{Context, ProcessConfig, StartError},
     serve,
-    tls::{ClientTls, ServerTls, TlsOptions},
+    tls::{self, ServerTls, TlsOptions},
 };
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
@@ -40,7 +40,7 @@ heddle_kit::config! {
         pub layers: LayerOptions,
         /// How other services are reached.
         pub link: LinkOptions,
-        /// TLS towards other services, for those whose URL is https.
+        /// Certificates between services: this gateway's own, and the authority of the others.
         pub link_tls: TlsOptions,
     }
 }
@@ -61,7 +61,7 @@ pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
     // Before the gateway's: what is born first is drained last, so sessions are sent away while
     // their connections still live.
     let sockets = tasks.child("server");
-    let links = links(&config)?;
+    let links = links(&config, &tasks)?;
     let clock = SystemClock::shared();
     let web = web_layer(&config.gateway.web);
     let gateway = Gateway::new(config.gateway, links, clock, &tasks.child("gateway"))?;
@@ -81,11 +81,8 @@ pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
     Ok(())
 }
 
-fn links(config: &GatewayProcess) -> Result<Links, StartError> {
-    let tls = match config.link_tls.ca {
-        Some(_) => Some(ClientTls::load(&config.link_tls)?),
-        None => None,
-    };
+fn links(config: &GatewayProcess, tasks: &Tasks) -> Result<Links, StartError> {
+    let tls = tls::links(&config.link_tls, tasks)?;
     let connect = |url: &String| Link::connect(url, &config.link, tls.as_ref());
     Ok(Links {
         shards: config

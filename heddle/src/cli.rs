@@ -3,7 +3,7 @@
 //! Invariant: results go to stdout, everything else to stderr; `--json` output is one value per
 //! line.
 
-use crate::commands::{conversations, history, id, lab, presence, send, tail, token};
+use crate::commands::{certs, conversations, history, id, lab, presence, send, tail, token};
 use crate::failure::Outcome;
 use crate::{chat, serve};
 use clap::{Parser, Subcommand};
@@ -23,6 +23,7 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Token(token::TokenArgs),
+    Certs(certs::CertsArgs),
     Chat(chat::ChatArgs),
     Send(send::SendArgs),
     Tail(tail::TailArgs),
@@ -56,6 +57,7 @@ fn perform(command: Option<Command>) -> Outcome<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => done(token::run(&args)),
+        Command::Certs(args) => done(certs::run(&args)),
         Command::Id(args) => done(id::run(&args)),
         Command::Chat(args) => client(chat::run(args)),
         Command::Send(args) => client(send::run(args)),

@@ -45,7 +45,7 @@ pub fn ensure(data: &Path) -> Outcome<bool> {
 }
 
 /// Whole or not at all, whatever happens on the way.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Outcome {
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Outcome {
     let fresh = path.with_extension("new");
     let cannot = |error: std::io::Error| {
         Failure::new(format!("cannot write {}: {error}", path.display()))

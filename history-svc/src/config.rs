@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use heddle_kit::run::ProcessConfig;
+use heddle_kit::tls::TlsOptions;
 use heddle_kit::{LayerOptions, ProcessOptions, ServeOptions};
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,8 @@ heddle_kit::config! {
         pub serve: ServeOptions,
         /// What stands in front of the handlers.
         pub layers: LayerOptions,
+        /// Certificates between services; needed where others than this machine can connect.
+        pub tls: TlsOptions,
     }
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_kit::health::{Health, add_reflection};
+use heddle_kit::layers::CallerTable;
 use heddle_kit::run::{Context, StartError};
+use heddle_kit::tls::Inside;
 use heddle_kit::{Guarded, Tasks, Verb, serve};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -20,6 +22,14 @@ use crate::store::EventStore;
 
 /// The service's full name, for health.
 pub const SERVICE: &str = "heddle.internal.v1.StoreService";
+/// Who may call what.
+const CALLERS: CallerTable = &[
+    (
+        "/heddle.internal.v1.StoreService/Read",
+        &["chat-svc", "gateway"],
+    ),
+    ("/heddle.internal.v1.StoreService/", &["chat-svc"]),
+];
 /// How often the age of erased bodies is looked at.
 const ERASURE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -112,6 +122,7 @@ pub async fn perform(
 async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
     let own = tasks.child("history");
+    let inside = Inside::load(&config.tls, config.listen, &own)?;
     let (routes, cassandra) = match config.store {
         StoreKind::Embedded => {
             let service = HistoryService::open(config.history, &own).await?;
@@ -125,11 +136,11 @@ async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
     };
     let (routes, health) = Health::add_to(routes).await;
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
-    let guarded = Guarded::new(routes, &config.layers);
+    let guarded = Guarded::only(routes, &config.layers, CALLERS);
     let listener = TcpListener::bind(config.listen).await?;
     let address = serve(
         listener,
-        None,
+        inside.server,
         &config.serve,
         guarded,
         &tasks.child("server"),

@@ -58,7 +58,7 @@ heddle_kit::config! {
         pub process: ProcessOptions,
         /// How HTTP is spoken to chat nodes.
         pub serve: ServeOptions,
-        /// Certificates; chat nodes must show one where there is an authority and it is required.
+        /// Certificates between services; needed where others than this machine can connect.
         pub tls: TlsOptions,
         /// What stands in front of the handlers.
         pub layers: LayerOptions,

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use heddle_kit::health::{Health, add_reflection};
+use heddle_kit::layers::CallerTable;
 use heddle_kit::link::{Outbox, OutboxOptions, outbox};
 use heddle_kit::run::StartError;
-use heddle_kit::tls::ServerTls;
+use heddle_kit::tls::Inside;
 use heddle_kit::{Context, Guarded, SharedClock, SystemClock, Tasks, serve};
 use heddle_proto::ALL_DESCRIPTORS;
 use heddle_proto::internal::notify_service_server::{
@@ -29,6 +30,9 @@ use crate::lane::Lane;
 use crate::ledger::PushReport;
 use crate::pipeline::Pipeline;
 use crate::provider::{LogProvider, PushProvider};
+
+/// Who may call what.
+const CALLERS: CallerTable = &[("/heddle.internal.v1.NotifyService/", &["chat-svc"])];
 
 /// Pushes, ready to be linked to. Cheap to clone.
 #[derive(Clone)]
@@ -148,19 +152,13 @@ async fn read(
 /// Serves pushes as a process of its own.
 pub async fn start(context: Context<NotifyProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
-    let tls = config.tls.certificate.is_some();
-    let tls = tls
-        .then(|| ServerTls::load(&config.tls, false))
-        .transpose()?;
+    let inside = Inside::load(&config.tls, config.listen, &tasks)?;
     let listener = TcpListener::bind(config.listen).await?;
     let service = NotifyService::open(config.notify, SystemClock::shared(), &tasks).await?;
     let (routes, health) = Health::add_to(service.routes()).await;
     let routes = add_reflection(routes, &[ALL_DESCRIPTORS])?;
-    if let Some(tls) = &tls {
-        tls.watch(&tasks);
-    }
-    let guarded = Guarded::new(routes, &config.layers);
-    let address = serve(listener, tls, &config.serve, guarded, &tasks)?;
+    let guarded = Guarded::only(routes, &config.layers, CALLERS);
+    let address = serve(listener, inside.server, &config.serve, guarded, &tasks)?;
     health.serving(&[SERVICE_NAME]).await;
     tracing::info!(%address, "pushes serve chat nodes");
     Ok(())

@@ -77,7 +77,7 @@ heddle_kit::config! {
         pub process: ProcessOptions,
         /// How HTTP is spoken to gateways.
         pub serve: ServeOptions,
-        /// Certificates; gateways must show one where there is an authority and it is required.
+        /// Certificates between services; needed where others than this machine can connect.
         pub tls: TlsOptions,
         /// What stands in front of the handlers.
         pub layers: LayerOptions,

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use heddle_kit::health::{Health, add_reflection};
+use heddle_kit::layers::CallerTable;
 use heddle_kit::link::outbox::outbox_sized;
 use heddle_kit::run::StartError;
-use heddle_kit::tls::ServerTls;
+use heddle_kit::tls::Inside;
 use heddle_kit::{Context, Guarded, SharedClock, SystemClock, Tasks, serve};
 use heddle_proto::ALL_DESCRIPTORS;
 use heddle_proto::internal::presence_link_service_server::{
@@ -29,6 +30,9 @@ use crate::link::{self, GatewayLink};
 use crate::redis::{RedisError, RedisPresence};
 use crate::store::PresenceStore;
 use crate::wire::{Down, frame};
+
+/// Who may call what.
+const CALLERS: CallerTable = &[("/heddle.internal.v1.PresenceLinkService/", &["gateway"])];
 
 /// Presence, ready to be linked to. Cheap to clone.
 #[derive(Clone)]
@@ -142,19 +146,13 @@ impl PresenceLinkService for PresenceService {
 /// Serves presence as a process of its own.
 pub async fn start(context: Context<PresenceProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
-    let tls = config.tls.certificate.is_some();
-    let tls = tls
-        .then(|| ServerTls::load(&config.tls, false))
-        .transpose()?;
+    let inside = Inside::load(&config.tls, config.listen, &tasks)?;
     let listener = TcpListener::bind(config.listen).await?;
     let service = PresenceService::open(config.presence, SystemClock::shared(), &tasks).await?;
     let (routes, health) = Health::add_to(service.routes()).await;
     let routes = add_reflection(routes, &[ALL_DESCRIPTORS])?;
-    if let Some(tls) = &tls {
-        tls.watch(&tasks);
-    }
-    let guarded = Guarded::new(routes, &config.layers);
-    let address = serve(listener, tls, &config.serve, guarded, &tasks)?;
+    let guarded = Guarded::only(routes, &config.layers, CALLERS);
+    let address = serve(listener, inside.server, &config.serve, guarded, &tasks)?;
     // Whoever asks meanwhile hears that presence is not serving yet.
     health.set(SERVICE_NAME, false).await;
     service.ready().await;

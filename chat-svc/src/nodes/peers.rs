@@ -13,6 +13,7 @@ use futures_util::{StreamExt, stream};
 use heddle_kit::{
     Link, LinkOptions, Tasks,
     link::{Outbox, OutboxOptions, outbox::outbox_sized},
+    tls::ClientTls,
 };
 use heddle_proto::internal::{
     FanOut, FanOutAck, LiveNode, PeerMark, PeerRequest, shard_service_client::ShardServiceClient,
@@ -87,6 +88,7 @@ fn frame(items: Vec<PeerItem>) -> PeerRequest {
 /// The other nodes.
 pub struct Peers {
     options: LinkOptions,
+    tls: Option<ClientTls>,
     queues: Arc<[ShardQueues]>,
     renew: Arc<Notify>,
     tasks: Tasks,
@@ -96,13 +98,14 @@ pub struct Peers {
 impl Peers {
     /// Knows nobody yet.
     pub fn new(
-        options: LinkOptions,
+        (options, tls): (LinkOptions, Option<ClientTls>),
         queues: Arc<[ShardQueues]>,
         renew: Arc<Notify>,
         tasks: Tasks,
     ) -> Self {
         Self {
             options,
+            tls,
             queues,
             renew,
             tasks,
@@ -127,7 +130,7 @@ impl Peers {
             if self.nodes.contains_key(&node.node) {
                 continue;
             }
-            match Link::connect(&node.address, &self.options, None) {
+            match Link::connect(&node.address, &self.options, self.tls.as_ref()) {
                 Ok(link) => {
                     let peer = self.start(node, link);
                     self.nodes.insert(node.node.clone(), peer);

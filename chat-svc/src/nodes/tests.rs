@@ -151,6 +151,7 @@ impl Node {
         let cluster = Cluster {
             address: "http://127.0.0.1:9".into(),
             link: LinkOptions::default(),
+            tls: None,
         };
         let store = Link::local(Routes::new(StoreServiceServer::new(history.clone())));
         let notify = LocalSlot::default().link();

@@ -1,5 +1,6 @@
 //! The commands that are one call or one stream each.
 
+pub mod certs;
 pub mod check;
 pub mod conversations;
 pub mod history;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::compaction::Leveled;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use heddle_proto::ids::LogId;
 
 use super::heads::Head;
@@ -34,6 +34,12 @@ const WORKERS: usize = 1;
 /// Fresh tables that are left as they are before they are merged into the older ones: each merge
 /// writes the older ones again.
 const L0_TABLES: u8 = 8;
+/// Size of a merged table. A merge of two levels takes one table and ten below it, and the first
+/// level holds `L0_TABLES` of them; while the engine's thread merges, it writes no memory out.
+const TABLE_BYTES: u64 = 8 << 20;
+/// How far over its bound the memory of a keyspace may grow, since the engine only asks its thread
+/// to seal it: past it the writer does, and waits as long as four are sealed.
+const MEMTABLE_OVERRUN_MAX: u64 = 2;
 /// Files that the engine keeps open.
 const OPEN_FILES_MAX: usize = 256;
 
@@ -43,6 +49,7 @@ pub struct Engine {
     pub logs: Keyspace,
     pub cells: Keyspace,
     pub db: Database,
+    memtable_bytes_max: u64,
 }
 
 impl Engine {
@@ -71,7 +78,10 @@ impl Engine {
             .worker_threads(WORKERS)
             .open()?;
         let memtable = config.memtable_bytes_max.max(1 << 20);
-        let compaction = Arc::new(Leveled::default().with_l0_threshold(L0_TABLES));
+        let compaction = Leveled::default()
+            .with_l0_threshold(L0_TABLES)
+            .with_table_target_size(TABLE_BYTES);
+        let compaction = Arc::new(compaction);
         let options = move || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(memtable)
@@ -79,7 +89,25 @@ impl Engine {
         };
         let logs = db.keyspace("logs", &options)?;
         let cells = db.keyspace("cells", &options)?;
-        Ok(Self { logs, cells, db })
+        Ok(Self {
+            logs,
+            cells,
+            db,
+            memtable_bytes_max: memtable * MEMTABLE_OVERRUN_MAX,
+        })
+    }
+
+    /// Keeps what is in memory and not in tables within its bound.
+    pub fn bound_memory(&self) -> fjall::Result<()> {
+        for keyspace in [&self.logs, &self.cells] {
+            let bytes = keyspace.tree.active_memtable().size();
+            if bytes > self.memtable_bytes_max {
+                let name = &**keyspace.name();
+                tracing::info!(name, bytes, "sealed by the writer: the engine is behind");
+                keyspace.rotate_memtable()?;
+            }
+        }
+        Ok(())
     }
 
     /// The value of one of the store's own cells; 0 if it was never written.

@@ -255,7 +255,8 @@ impl Writer {
                 None => batch.remove(keyspace, key),
             }
         }
-        batch.commit()
+        batch.commit()?;
+        self.engine.bound_memory()
     }
 
     /// Why nothing can be written now, if so.

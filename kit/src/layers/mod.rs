@@ -4,9 +4,10 @@
 //! through [`crate::link::Link::Local`] would have none of them. [`Guarded`] holds all of them in
 //! one tower service; [`mod@crate::serve`] puts it behind sockets, a local link calls it directly.
 //!
-//! Invariant: a handler runs only with a permit, a [`Deadline`] and a [`Peer`]; whatever happens
+//! Invariant: a handler runs only with a permit, a [`Deadline`] and a [`Peer`] that may call it ([`callers`]); whatever happens
 //! in it, the caller gets a gRPC status, never a transport error or a panic.
 
+pub mod callers;
 pub mod deadline;
 mod observe;
 pub mod peer;
@@ -28,6 +29,7 @@ use tonic::service::Routes;
 use tower::{BoxError, Service, ServiceExt};
 use tracing::Instrument;
 
+pub use callers::CallerTable;
 pub use deadline::Deadline;
 pub use peer::Peer;
 
@@ -62,6 +64,7 @@ struct Shared {
     permits: Arc<Semaphore>,
     deadline_max: Duration,
     adopt_traces: bool,
+    callers: CallerTable,
     metrics: observe::CallMetrics,
 }
 
@@ -73,11 +76,17 @@ impl<S> Guarded<S> {
     /// Puts the layers in front of `inner`. Call it after telemetry is up: instruments made
     /// before that record nothing.
     pub fn new(inner: S, options: &LayerOptions) -> Self {
+        Self::only(inner, options, &[])
+    }
+
+    /// The same for the callers of a table.
+    pub fn only(inner: S, options: &LayerOptions, callers: CallerTable) -> Self {
         let permits = options.requests_in_flight_max.min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             permits: Arc::new(Semaphore::new(permits)),
             deadline_max: Duration::from_millis(options.deadline_max_ms),
             adopt_traces: options.adopt_traces,
+            callers,
             metrics: observe::CallMetrics::new(),
         };
         Self {
@@ -111,7 +120,13 @@ where
         };
         let deadline = Deadline::of(request.headers(), self.shared.deadline_max);
         request.extensions_mut().insert(deadline);
-        peer::ensure(request.extensions_mut());
+        let peer = peer::ensure(request.extensions_mut());
+        let path = request.uri().path();
+        if let Some(reason) = callers::refusal(self.shared.callers, path, &peer) {
+            tracing::warn!(path, ?peer, "refused: {reason}");
+            let refused = Status::permission_denied(reason);
+            return Box::pin(async move { Ok(call.observe(refused.into_http())) });
+        }
         let span = observe::span(&request, self.shared.adopt_traces);
         let handler = AssertUnwindSafe(self.inner.clone().oneshot(request)).catch_unwind();
         let answer = async move {

@@ -63,14 +63,15 @@ impl Peer {
 }
 
 /// Gives a request that came through some other server than ours the peer that it can have.
-pub(super) fn ensure(extensions: &mut Extensions) {
-    if extensions.get::<Peer>().is_some() {
-        return;
+pub(super) fn ensure(extensions: &mut Extensions) -> Peer {
+    if let Some(peer) = extensions.get::<Peer>() {
+        return peer.clone();
     }
     let peer = extensions
         .get::<ConnectionInfo>()
         .map_or(Peer::UNKNOWN, Peer::of);
-    extensions.insert(peer);
+    extensions.insert(peer.clone());
+    peer
 }
 
 fn names(certificate: &CertificateDer<'static>) -> Arc<[String]> {

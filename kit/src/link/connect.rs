@@ -6,6 +6,7 @@
 //! Invariant: the connection window is 1 MiB, since h2 charges small unread frames against it.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::Uri;
@@ -47,6 +48,15 @@ pub enum ConnectError {
         /// What was given.
         url: String,
     },
+    /// Services speak in the clear on loopback only.
+    #[error(
+        "{url:?} leads to another machine in the clear; write https:// and set the link's \
+         certificate, key and ca (`heddle certs` makes them)"
+    )]
+    Plain {
+        /// What was given.
+        url: String,
+    },
     /// TLS asked for, and no authority to check the peer with.
     #[error("{url:?} asks for TLS, but no certificate authority is configured; set tls.ca")]
     NoAuthority {
@@ -71,7 +81,11 @@ pub(super) fn channel(
         .trim_matches(['[', ']'])
         .to_owned();
     let secure = match uri.scheme_str() {
-        Some("http") => None,
+        Some("http") if is_loopback(&host) => None,
+        Some("http") => {
+            let url = url.to_owned();
+            return Err(ConnectError::Plain { url });
+        }
         Some("https") => {
             let tls = tls.ok_or_else(|| ConnectError::NoAuthority {
                 url: url.to_owned(),
@@ -96,6 +110,11 @@ pub(super) fn channel(
             async move { open(&host, port, secure).await.map(TokioIo::new) }
         })),
     )
+}
+
+/// Whether a host is this machine, by its name alone.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 fn endpoint(plain: String, options: &LinkOptions) -> Result<Endpoint, tonic::transport::Error> {

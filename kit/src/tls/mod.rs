@@ -7,8 +7,10 @@
 //! certificate stays. Keys are in no log and no error.
 
 mod files;
+mod inside;
 mod reload;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::tasks::Tasks;
+pub use inside::{Inside, links};
 use reload::Reloading;
 
 /// How often the files are looked at.
@@ -54,6 +57,15 @@ pub enum TlsError {
     /// A setting is missing that another one needs.
     #[error("tls.{0} is not set, but needed; name a PEM file")]
     Missing(&'static str),
+    /// Services would speak in the clear where other machines can listen.
+    #[error(
+        "listen: {listen} can be reached from other machines, and services speak in the clear on \
+         loopback only; set tls.certificate, tls.key and tls.ca (`heddle certs` makes them)"
+    )]
+    Exposed {
+        /// Where the service was to listen.
+        listen: SocketAddr,
+    },
     /// The files do not go together.
     #[error("tls: certificate, key and ca do not go together: {0}")]
     Mismatch(String),

@@ -1,0 +1,59 @@
+//! Inside: TLS between the services of one deployment.
+//!
+//! One certificate for a process, shown to those who connect and to those it connects to; both
+//! sides check it against the deployment's own authority. Without certificates services speak in
+//! the clear, on loopback only. What a caller may do once it is in, [`crate::layers::callers`]
+//! says.
+//!
+//! Invariant: nobody without a certificate of the authority reaches a listener that another machine
+//! can reach.
+
+use std::net::SocketAddr;
+
+use super::{ClientTls, ServerTls, TlsError, TlsOptions};
+use crate::tasks::Tasks;
+
+/// Both ends of a service's TLS; empty in the clear.
+#[derive(Clone, Debug, Default)]
+pub struct Inside {
+    /// For those who connect.
+    pub server: Option<ServerTls>,
+    /// For those it connects to.
+    pub client: Option<ClientTls>,
+}
+
+impl Inside {
+    /// Reads the files of a service that listens on `listen`, and again when they change, until
+    /// `tasks` drains.
+    pub fn load(options: &TlsOptions, listen: SocketAddr, tasks: &Tasks) -> Result<Self, TlsError> {
+        if options.certificate.is_none() && options.ca.is_none() {
+            return match listen.ip().is_loopback() {
+                true => Ok(Self::default()),
+                false => Err(TlsError::Exposed { listen }),
+            };
+        }
+        if options.ca.is_none() {
+            return Err(TlsError::Missing("ca"));
+        }
+        let options = TlsOptions {
+            require_client_certificate: true,
+            ..options.clone()
+        };
+        let server = ServerTls::load(&options, false)?;
+        server.watch(tasks);
+        Ok(Self {
+            server: Some(server),
+            client: links(&options, tasks)?,
+        })
+    }
+}
+
+/// What a process that only connects shows and checks; none without an authority.
+pub fn links(options: &TlsOptions, tasks: &Tasks) -> Result<Option<ClientTls>, TlsError> {
+    if options.ca.is_none() {
+        return Ok(None);
+    }
+    let client = ClientTls::load(options)?;
+    client.watch(tasks);
+    Ok(Some(client))
+}
