@@ -2,7 +2,10 @@
 //!
 //! Limits are told to each session when it opens; what is enforced is what was told.
 
-use crate::{auth::AuthOptions, limits::RateOptions};
+use crate::{
+    auth::AuthOptions,
+    limits::{AdmissionOptions, RateOptions},
+};
 use heddle_proto::v1;
 
 heddle_kit::config! {
@@ -52,7 +55,12 @@ heddle_kit::config! {
         pub presence_refresh_ms: u64 = 15_000,
         /// How long open sessions may take to end in a drain (milliseconds).
         pub drain_max_ms: u64 = 2_000,
+        /// A session that has been open for so long is asked to come back, here or at another
+        /// gateway, up to a tenth earlier at random (milliseconds); 0: never.
+        pub session_age_max_ms: u64 = 43_200_000,
     sections
+        /// How many sessions may open at once.
+        pub admission: AdmissionOptions,
         /// Who may call.
         pub auth: AuthOptions,
         /// Bounds on what clients send and hold.

@@ -8,7 +8,7 @@
 use crate::{
     auth::Authenticator,
     config::GatewayOptions,
-    limits::Rates,
+    limits::{Admission, Rates},
     metrics::Metrics,
     presence::PresenceClient,
     session::{catch_up::CatchUp, registry::Registry},
@@ -35,6 +35,8 @@ pub struct Edge {
     pub auth: Arc<Authenticator>,
     /// How often.
     pub rates: Rates,
+    /// How fast sessions open.
+    pub admission: Admission,
     /// Which devices are revoked.
     pub standing: Standing,
     /// Open sessions.

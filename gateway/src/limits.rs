@@ -1,12 +1,14 @@
-//! Limits: how often a user and a device may call.
+//! Limits: how often a user and a device may call, and how fast sessions may open.
 //!
-//! Asked for each frame of a session and each unary call. How many connections there are is the
+//! Asked for each frame of a session and each unary call; sessions before anything is done for
+//! them, so that a crowd that comes back at once costs no more than what is let in. How many
+//! connections there are is the
 //! accept loop's business, how many requests of a session wait is the session's.
 //!
 //! Invariant: keys that have not been seen for a while are swept, so memory follows the active
 //! users.
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use heddle_proto::{errors::Fault, v1::ErrorReason};
 use std::{
     hash::{BuildHasher, RandomState},
@@ -27,6 +29,16 @@ heddle_kit::config! {
     }
 }
 
+heddle_kit::config! {
+    /// How fast sessions may open: a token bucket of this gateway.
+    pub struct AdmissionOptions {
+        /// Sessions that may open a second; 0: no limit. More are told to come back.
+        pub sessions_per_second: u32 = 2_000,
+        /// What may have been saved up.
+        pub sessions_burst: u32 = 10_000,
+    }
+}
+
 /// When a refused caller may try again, in milliseconds.
 const RETRY_DELAY_MS: u64 = 1_000;
 
@@ -37,6 +49,34 @@ pub struct Rates {
     hasher: RandomState,
 }
 
+/// Lets sessions in.
+pub struct Admission {
+    bucket: Option<DefaultDirectRateLimiter>,
+    return_spread_ms: u64,
+}
+
+impl Admission {
+    /// A full bucket; those turned away come back within `return_spread_ms` and a second.
+    pub fn new(options: &AdmissionOptions, return_spread_ms: u64) -> Self {
+        let quota = quota(options.sessions_per_second, options.sessions_burst);
+        Self {
+            bucket: quota.map(RateLimiter::direct),
+            return_spread_ms,
+        }
+    }
+
+    /// Counts one session, or turns it away.
+    pub fn check(&self) -> Result<(), Fault> {
+        let full = |bucket: &DefaultDirectRateLimiter| bucket.check().is_err();
+        if !self.bucket.as_ref().is_some_and(full) {
+            return Ok(());
+        }
+        let delay_ms = RETRY_DELAY_MS + rand::random_range(0..=self.return_spread_ms);
+        let text = "many devices come back at once; connect again after the delay";
+        Err(Fault::new(ErrorReason::Overloaded, text).retry_after(delay_ms))
+    }
+}
+
 /// Whom a call counts for: hashes, so that no name is kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RateKey {
@@ -44,12 +84,14 @@ pub struct RateKey {
     device: u64,
 }
 
-fn limiter(per_second: u32, burst: u32) -> Option<DefaultKeyedRateLimiter<u64>> {
+fn quota(per_second: u32, burst: u32) -> Option<Quota> {
     let per_second = NonZeroU32::new(per_second)?;
     let burst = NonZeroU32::new(burst).unwrap_or(per_second);
-    Some(RateLimiter::keyed(
-        Quota::per_second(per_second).allow_burst(burst),
-    ))
+    Some(Quota::per_second(per_second).allow_burst(burst))
+}
+
+fn limiter(per_second: u32, burst: u32) -> Option<DefaultKeyedRateLimiter<u64>> {
+    quota(per_second, burst).map(RateLimiter::keyed)
 }
 
 impl Rates {
@@ -128,6 +170,19 @@ mod tests {
         assert!(rates.check(rates.key("ann", "b")).is_ok());
         assert!(rates.check(rates.key("ann", "c")).is_err());
         assert!(rates.check(rates.key("bob", "a")).is_ok());
+    }
+
+    #[test]
+    fn a_crowd_is_let_in_as_fast_as_the_bucket_fills_and_told_when_to_come_back() {
+        let options = AdmissionOptions {
+            sessions_per_second: 1,
+            sessions_burst: 3,
+        };
+        let admission = Admission::new(&options, 3_000);
+        assert!((0..3).all(|_| admission.check().is_ok()));
+        let refused = admission.check().unwrap_err();
+        assert_eq!(refused.reason, ErrorReason::Overloaded);
+        assert!((1_000..=4_000).contains(&refused.retry_delay_ms));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     auth::{Authenticator, KeyError},
     config::GatewayOptions,
     edge::Edge,
-    limits::Rates,
+    limits::{Admission, Rates},
     metrics::{self, Metrics},
     presence::PresenceClient,
     session::{catch_up::CatchUp, registry::Registry},
@@ -97,6 +97,7 @@ impl Gateway {
         let edge = Arc::new(Edge {
             gateway_id: format!("{incarnation:016x}"),
             rates: Rates::new(&options.rates),
+            admission: Admission::new(&options.admission, options.return_spread_ms),
             standing: Standing::default(),
             sessions: Registry::new(incarnation),
             catch_up: CatchUp::new(options.catch_up_reads_max),
@@ -160,7 +161,7 @@ async fn drain(edge: &Arc<Edge>) {
     edge.draining.store(true, Ordering::Release);
     let end = Instant::now() + Duration::from_millis(edge.options.drain_max_ms);
     for session in edge.sessions.all() {
-        session.leave(edge);
+        session.leave(edge, GoAwayReason::Draining);
     }
     let busy = || !edge.sessions.is_empty() || edge.shards.pending() > 0;
     while busy() && Instant::now() < end {

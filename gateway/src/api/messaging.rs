@@ -51,6 +51,7 @@ impl MessagingService for Api {
         &self,
         request: Request<Streaming<RawOpenSessionRequest>>,
     ) -> Answer<Down> {
+        self.edge.admission.check()?;
         let (metadata, _, frames) = request.into_parts();
         let session = Session::new(self.edge.sessions.next_id());
         let reading = reader::read(self.edge.clone(), session.clone(), metadata, frames);
@@ -59,6 +60,7 @@ impl MessagingService for Api {
     }
 
     async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<Subscription> {
+        self.edge.admission.check()?;
         let caller = self.caller(request.metadata(), "Subscribe").await?;
         let request = request.into_inner();
         let session = Session::new(self.edge.sessions.next_id());

@@ -27,6 +27,13 @@ impl Device {
         Self { up: Some(up), down }
     }
 
+    /// The status with which a stream is refused.
+    pub async fn refused(world: &World) -> Status {
+        let mut client = MessagingServiceClient::new(world.link.clone());
+        let opening = client.open_session(tokio_stream::empty());
+        soon("the refusal", opening).await.unwrap_err()
+    }
+
     /// A session of a user's phone that goes on from a place.
     pub async fn open_from(world: &World, user: &str, resume: Option<Cursor>) -> (Self, u64) {
         let mut device = Self::connect(world).await;

@@ -116,6 +116,35 @@ async fn who_does_not_ping_in_the_foreground_is_gone() {
 }
 
 #[tokio::test]
+async fn an_old_session_ends_in_good_order_and_may_come_back() {
+    let world = World::with(|options| options.session_age_max_ms = 200).await;
+    let (mut device, _) = Device::open(&world, "ann").await;
+    assert_eq!(device.gone().await, GoAwayReason::MaxAge);
+    assert!(device.next().await.is_none());
+    until("no session is left", || world.gateway.sessions() == 0).await;
+    let (_device, _) = Device::open(&world, "ann").await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_comes_back_at_once_is_let_in_slowly() {
+    let world = World::with(|options| {
+        options.admission.sessions_per_second = 1;
+        options.admission.sessions_burst = 2;
+    })
+    .await;
+    let _first = Device::open(&world, "ann").await;
+    let _second = Device::open(&world, "bob").await;
+    let refused = Device::refused(&world).await;
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let details = tonic_types::StatusExt::get_error_details(&refused);
+    assert!(
+        details
+            .retry_info()
+            .is_some_and(|info| info.retry_delay.is_some())
+    );
+}
+
+#[tokio::test]
 async fn a_device_that_leaves_is_detached_and_gone_from_presence() {
     let world = World::new().await;
     let (device, session) = Device::open(&world, "ann").await;

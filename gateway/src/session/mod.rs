@@ -200,7 +200,7 @@ impl Session {
 
     /// Sends the device away: a last frame, then the end of the stream.
     pub fn go_away(self: &Arc<Self>, edge: &Edge, reason: GoAwayReason) {
-        if reason == GoAwayReason::Draining && self.lock().leaving {
+        if is_leave(reason) && self.lock().leaving {
             // It has been told, and has had its time.
             return self.end(edge, None, None);
         }
@@ -209,7 +209,7 @@ impl Session {
 
     fn away(&self, edge: &Edge, reason: GoAwayReason) -> Frame {
         let delay_ms = match reason {
-            GoAwayReason::Draining => rand::random_range(0..=edge.options.return_spread_ms),
+            reason if is_leave(reason) => rand::random_range(0..=edge.options.return_spread_ms),
             _ => 0,
         };
         Frame::GoAway(v1::GoAway {
@@ -219,9 +219,8 @@ impl Session {
         })
     }
 
-    /// The server drains: the device is told to go, its requests in flight are answered, and then
-    /// the stream ends.
-    pub fn leave(self: &Arc<Self>, edge: &Edge) {
+    /// The device is told to go, its requests in flight are answered, and then the stream ends.
+    pub fn leave(self: &Arc<Self>, edge: &Edge, reason: GoAwayReason) {
         let waker = {
             let mut state = self.lock();
             if state.leaving || !state.is_open() {
@@ -229,7 +228,7 @@ impl Session {
             } else {
                 state.leaving = true;
                 state.finishing = true;
-                state.push(Class::Control, self.away(edge, GoAwayReason::Draining))
+                state.push(Class::Control, self.away(edge, reason))
             }
         };
         if let Some(waker) = waker {
@@ -311,6 +310,11 @@ impl Session {
         let who = self.who();
         edge.shards.hint(log, &who.user_id, &who.device_id, op)
     }
+}
+
+/// Nothing is wrong with the session: it is to end in good order and come back when there is room.
+fn is_leave(reason: GoAwayReason) -> bool {
+    matches!(reason, GoAwayReason::Draining | GoAwayReason::MaxAge)
 }
 
 /// The frame of a delivery.

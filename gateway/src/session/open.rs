@@ -64,6 +64,15 @@ impl Hello {
     }
 }
 
+/// When a session that opens now is old: the last tenth of its time is spread, so that those that
+/// opened together do not end together.
+fn old_at(now_ms: u64, age_max_ms: u64) -> u64 {
+    match age_max_ms {
+        0 => u64::MAX,
+        _ => now_ms + age_max_ms - rand::random_range(0..=age_max_ms / 10),
+    }
+}
+
 impl Session {
     /// Attaches the session to its user's mailbox.
     pub fn open(
@@ -105,6 +114,7 @@ impl Session {
             state.foreground = hello.foreground;
             state.heard_time_ms = now_ms;
             state.beat_time_ms = now_ms + edge.options.heartbeat_interval_ms;
+            state.old_time_ms = old_at(now_ms, edge.options.session_age_max_ms);
             state.take_token(identity.issued_time_ms, identity.expire_time_ms, now_ms);
         }
         edge.sessions.insert(self.clone());

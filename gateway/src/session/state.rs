@@ -86,6 +86,8 @@ pub struct State {
     pub warn_time_ms: u64,
     /// When the next heartbeat goes down, likewise.
     pub beat_time_ms: u64,
+    /// When the session is old and is to end, likewise.
+    pub old_time_ms: u64,
     /// When the timer comes, likewise.
     pub timer_ms: u64,
 }
@@ -112,6 +114,7 @@ impl State {
             issued_time_ms: 0,
             warn_time_ms: 0,
             beat_time_ms: 0,
+            old_time_ms: u64::MAX,
             timer_ms: 0,
         }
     }

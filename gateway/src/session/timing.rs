@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// How long before its end the device is told that its token ends, in milliseconds.
 const WARNING_MS: u64 = 60_000;
+/// How long a session that is told to go may take, in milliseconds.
+const LEAVE_MAX_MS: u64 = 10_000;
 /// A token without a sensible end is looked at again after this, in milliseconds.
 const VISIT_MAX_MS: u64 = 60 * 60 * 1000;
 
@@ -28,6 +30,7 @@ const VISIT_MAX_MS: u64 = 60 * 60 * 1000;
 enum Due {
     TokenExpired,
     HeartbeatMissed,
+    Old,
     Frames(Vec<FrameDue>),
 }
 
@@ -55,6 +58,10 @@ impl State {
         if self.foreground && !mute && now_ms >= self.heard_time_ms + silence_max_ms {
             return Due::HeartbeatMissed;
         }
+        if now_ms >= self.old_time_ms {
+            self.old_time_ms = now_ms + LEAVE_MAX_MS;
+            return Due::Old;
+        }
         let mut frames = Vec::new();
         if self.warn_time_ms > 0 && now_ms >= self.warn_time_ms {
             self.warn_time_ms = 0;
@@ -79,6 +86,7 @@ impl State {
         let next = self
             .expire_time_ms
             .min(warn)
+            .min(self.old_time_ms)
             .min(self.beat_time_ms.max(now_ms + 1));
         let missed = self.heard_time_ms + interval_ms * 2 + interval_ms / 4;
         let next = if self.foreground && missed > now_ms {
@@ -105,10 +113,19 @@ impl Session {
         match due {
             Due::TokenExpired => return self.go_away(edge, GoAwayReason::TokenExpired),
             Due::HeartbeatMissed => return self.go_away(edge, GoAwayReason::HeartbeatMissed),
+            Due::Old => self.end_of_age(edge),
             Due::Frames(frames) => frames.iter().for_each(|due| self.say(due, now_ms)),
         }
         self.plan_visit(edge, now_ms);
         self.read_on(edge);
+    }
+
+    /// Asks the device to come back; one that does not read what it is told is cut off later.
+    fn end_of_age(self: &Arc<Self>, edge: &Edge) {
+        if self.lock().leaving {
+            return self.go_away(edge, GoAwayReason::MaxAge);
+        }
+        self.leave(edge, GoAwayReason::MaxAge);
     }
 
     fn say(&self, due: &FrameDue, now_ms: u64) {
@@ -189,6 +206,21 @@ mod tests {
         assert_eq!(state.due(2_250, INTERVAL_MS, true), Due::Frames(vec![]));
         state.foreground = false;
         assert_eq!(state.due(2_250, INTERVAL_MS, false), Due::Frames(vec![]));
+    }
+
+    #[test]
+    fn an_old_session_is_asked_to_go_and_cut_off_if_it_does_not() {
+        let mut state = state();
+        state.heard_time_ms = 500_000;
+        state.old_time_ms = 500_000;
+        assert_eq!(state.next_visit(499_000, INTERVAL_MS), 500_000);
+        assert_eq!(state.due(499_999, INTERVAL_MS, true), Due::Frames(vec![]));
+        assert_eq!(state.due(500_000, INTERVAL_MS, true), Due::Old);
+        assert_eq!(state.due(500_001, INTERVAL_MS, true), Due::Frames(vec![]));
+        assert_eq!(
+            state.due(500_000 + LEAVE_MAX_MS, INTERVAL_MS, true),
+            Due::Old
+        );
     }
 
     #[test]
