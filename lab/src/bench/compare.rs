@@ -152,7 +152,9 @@ pub async fn run(options: &CompareOptions) -> Result<bool, BenchError> {
     }
     let result = page::result(&figures);
     if let Some(path) = &options.page {
-        std::fs::write(path, page::render(&figures, size, options))?;
+        let before = std::fs::read_to_string(path).unwrap_or_default();
+        let page = page::render(&figures, size, options) + page::by_hand(&before);
+        std::fs::write(path, page)?;
         say(options, format_args!("wrote {}", path.display()));
     }
     figures
