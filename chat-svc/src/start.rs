@@ -2,7 +2,7 @@
 
 use crate::{ChatService, config::ChatProcess, service::Cluster};
 use heddle_kit::{
-    Guarded, Link, SystemClock,
+    AnyOf, Guarded, SystemClock,
     health::{Health, add_reflection},
     run::{Context, StartError},
     serve,
@@ -15,8 +15,8 @@ pub const SERVICE: &str = "heddle.internal.v1.ShardService";
 /// Starts chat-svc as a process of its own.
 pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
-    let history = Link::connect(&config.history_url, &config.link, None)?;
-    let notify = Link::connect(&config.notify_url, &config.link, None)?;
+    let history = AnyOf::connect(&config.history_urls, &config.link, None)?;
+    let notify = AnyOf::connect(&config.notify_urls, &config.link, None)?;
     // Before the shards': what is born first is drained last, so gateways hear who has the shards
     // while their connections still live.
     let sockets = tasks.child("server");
