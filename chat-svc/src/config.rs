@@ -64,10 +64,10 @@ heddle_kit::config! {
         pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7448)),
         /// Where other chat nodes reach this one; none: where it listens.
         pub advertise_url: Option<String> = None,
-        /// Where history-svc is.
-        pub history_url: String = "http://127.0.0.1:7449".into(),
-        /// Where notify-svc is.
-        pub notify_url: String = "http://127.0.0.1:7451".into(),
+        /// Where history-svc is: each process; one is used, another when it fails.
+        pub history_urls: Vec<String> = vec!["http://127.0.0.1:7449".into()],
+        /// Where notify-svc is: each process; one is used, another when it fails.
+        pub notify_urls: Vec<String> = vec!["http://127.0.0.1:7451".into()],
     sections
         /// Order and fan-out.
         pub chat: ChatConfig,

@@ -7,7 +7,7 @@ use crate::{
     store_link::{RETRY_DELAY_MS, shard_of},
 };
 use heddle_kit::{
-    Link, Tasks,
+    AnyOf, Link, Tasks,
     link::{OutboxOptions, outbox},
 };
 use heddle_proto::internal::{NotifyRequest, notify_service_client::NotifyServiceClient};
@@ -16,15 +16,16 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 /// Keeps the link up until the service stops.
-pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
+pub async fn run(notify: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
     loop {
         tokio::select! {
             () = tasks.stopping().cancelled() => return,
-            ended = serve_once(link.clone(), &shards) => {
+            ended = serve_once(notify.current(), &shards) => {
                 let status = ended.err();
                 tracing::debug!(?status, "the link to notify-svc ended; trying again");
             }
         }
+        notify.failed();
         for shard in &shards {
             let _ = shard.send(StoreInput::Notify(None)).await;
         }

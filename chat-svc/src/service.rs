@@ -14,7 +14,7 @@ use crate::{
     },
     store_link,
 };
-use heddle_kit::{Link, LinkOptions, SharedClock, Tasks, tls::ClientTls};
+use heddle_kit::{AnyOf, LinkOptions, SharedClock, Tasks, tls::ClientTls};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -64,8 +64,8 @@ impl ChatService {
     /// Starts all shards on this node, over links to history-svc and notify-svc: one process.
     pub fn start(
         config: ChatConfig,
-        history: Link,
-        notify: Link,
+        history: impl Into<AnyOf>,
+        notify: impl Into<AnyOf>,
         clock: SharedClock,
         tasks: Tasks,
     ) -> Self {
@@ -73,7 +73,7 @@ impl ChatService {
         let owners = tasks.child("shards");
         let ending = owners.stopping().clone();
         let config = Arc::new(config);
-        let links = (history, notify);
+        let links = (history.into(), notify.into());
         Self::begin(&config, placement, links, clock, tasks, (owners, ending))
     }
 
@@ -81,15 +81,15 @@ impl ChatService {
     pub fn start_node(
         config: ChatConfig,
         cluster: Cluster,
-        history: Link,
-        notify: Link,
+        history: impl Into<AnyOf>,
+        notify: impl Into<AnyOf>,
         clock: SharedClock,
         tasks: Tasks,
     ) -> Self {
-        let config = Arc::new(config);
+        let (config, history) = (Arc::new(config), history.into());
         let nobody = Placement::nobody(0, config.shard_count(), false);
         let (owners, ending) = (tasks.child("shards"), CancellationToken::new());
-        let links = (history.clone(), notify);
+        let links = (history.clone(), notify.into());
         let incarnation = clock.now_ms();
         let shards = (owners.clone(), ending.clone());
         let service = Self::begin(&config, nobody, links, clock, tasks.clone(), shards);
@@ -104,7 +104,7 @@ impl ChatService {
         };
         let keeper = Keeper {
             config,
-            history,
+            history: history.apart(),
             me,
             peers: Peers::new((cluster.link, cluster.tls), queues, renew, tasks),
             owned: service.announcements.watch(),
@@ -119,7 +119,7 @@ impl ChatService {
     fn begin(
         config: &Arc<ChatConfig>,
         placement: Placement,
-        (history, notify): (Link, Link),
+        (history, notify): (AnyOf, AnyOf),
         clock: SharedClock,
         tasks: Tasks,
         // Drained before the links: what a shard has under way comes back over them.
@@ -162,7 +162,7 @@ impl ChatService {
         service
     }
 
-    fn start_links(&self, history: Link, notify: Link) {
+    fn start_links(&self, history: AnyOf, notify: AnyOf) {
         let stores: Vec<_> = self
             .shards
             .iter()

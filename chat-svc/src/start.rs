@@ -2,7 +2,7 @@
 
 use crate::{ChatService, config::ChatProcess, service::Cluster};
 use heddle_kit::{
-    Guarded, Link, SystemClock,
+    AnyOf, Guarded, SystemClock,
     health::{Health, add_reflection},
     layers::CallerTable,
     run::{Context, StartError},
@@ -23,9 +23,9 @@ const CALLERS: CallerTable = &[
 pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
     let Inside { server, client } = Inside::load(&config.tls, config.listen, &tasks)?;
-    let connect = |url: &str| Link::connect(url, &config.link, client.as_ref());
-    let history = connect(&config.history_url)?;
-    let notify = connect(&config.notify_url)?;
+    let connect = |urls: &[String]| AnyOf::connect(urls, &config.link, client.as_ref());
+    let history = connect(&config.history_urls)?;
+    let notify = connect(&config.notify_urls)?;
     // Before the shards': what is born first is drained last, so gateways hear who has the shards
     // while their connections still live.
     let sockets = tasks.child("server");

@@ -1,14 +1,16 @@
 //! The link to history-svc: one commit stream and one read stream for all shards of the node.
 //!
 //! Shards put commits and reads into its outboxes; answers come back into each shard's own queue,
-//! found by the shard number in the upper bits of an id.
+//! found by the shard number in the upper bits of an id. Of several history-svc one is used, and the
+//! next when its streams end: shards take themselves again there, since an epoch lives in the
+//! history-svc that raised it (docs/adr/0011).
 //!
 //! Invariant: when a stream ends, every shard hears that what was under way is lost before it hears
 //! of the new stream.
 
 use crate::shard::input::StoreInput;
 use heddle_kit::{
-    Link, Tasks,
+    AnyOf, Link, Tasks,
     link::{Outbox, OutboxOptions, outbox},
 };
 use heddle_proto::internal::{
@@ -50,12 +52,14 @@ pub struct StoreOutboxes {
     pub commits: Outbox<Commit>,
     /// Reads.
     pub reads: Outbox<Read>,
+    /// Which history-svc it is.
+    pub history: usize,
 }
 
 /// Keeps the link up until the service stops.
-pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
+pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
     loop {
-        let session = serve_once(link.clone(), &shards);
+        let session = serve_once(&history, &shards);
         tokio::select! {
             () = tasks.stopping().cancelled() => return,
             ended = session => {
@@ -63,6 +67,8 @@ pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks
                 tracing::warn!(?status, "the link to history-svc ended; trying again");
             }
         }
+        // Before the shards hear of it: they take themselves again at the one that is next.
+        history.failed();
         tell_all(&shards, || StoreInput::Lost).await;
         tokio::select! {
             () = tasks.stopping().cancelled() => return,
@@ -72,15 +78,20 @@ pub async fn run(link: Link, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks
 }
 
 /// One life of both streams.
-async fn serve_once(link: Link, shards: &[mpsc::Sender<StoreInput>]) -> Result<(), Status> {
+async fn serve_once(history: &AnyOf, shards: &[mpsc::Sender<StoreInput>]) -> Result<(), Status> {
     let (commits, commit_frames) = outbox(OutboxOptions::default(), |commits| CommitRequest {
         commits,
     });
     let (reads, read_frames) = outbox(OutboxOptions::default(), |reads| ReadRequest { reads });
+    let (index, link) = history.chosen();
     let mut client = client(link);
     let mut commit_answers = client.commit(commit_frames).await?.into_inner();
     let mut read_answers = client.read(read_frames).await?.into_inner();
-    let outboxes = StoreOutboxes { commits, reads };
+    let outboxes = StoreOutboxes {
+        commits,
+        reads,
+        history: index,
+    };
     tell_all(shards, || StoreInput::Connected(outboxes.clone())).await;
     tokio::try_join!(
         commit_outcomes(&mut commit_answers, shards),

@@ -129,8 +129,11 @@ impl Cluster {
     pub fn start_node(&mut self, node: usize) -> Result<(), Failure> {
         let settings = [
             format!("listen={}", json!(self.chat[node].to_string())),
-            format!("history_url={}", json!(format!("http://{}", self.history))),
-            format!("notify_url={}", json!(format!("http://{}", self.notify))),
+            format!(
+                "history_urls={}",
+                json!([format!("http://{}", self.history)])
+            ),
+            format!("notify_urls={}", json!([format!("http://{}", self.notify)])),
             format!("chat.node={}", json!(format!("node-{node}"))),
             format!("chat.shards={SHARDS}"),
         ];
@@ -201,8 +204,8 @@ impl Cluster {
                     "chat_urls={}",
                     json!(self.chat.iter().map(url).collect::<Vec<_>>())
                 ),
-                text("history_url", &url(&self.history)),
-                text("presence_url", &url(&self.presence)),
+                format!("history_urls={}", json!([url(&self.history)])),
+                format!("presence_urls={}", json!([url(&self.presence)])),
                 text("gateway.auth.key_file", &public_pem.display().to_string()),
             ],
         }

@@ -245,14 +245,14 @@ impl Places {
             "presence-svc" => vec![listen(self.presence), text("presence.data_dir", &data)],
             "chat-svc" => vec![
                 listen(self.chat),
-                text("history_url", &url(self.history)),
-                text("notify_url", &url(self.notify)),
+                format!("history_urls={}", json!([url(self.history)])),
+                format!("notify_urls={}", json!([url(self.notify)])),
             ],
             _ => vec![
                 listen(self.gateway),
                 format!("chat_urls={}", json!([url(self.chat)])),
-                text("history_url", &url(self.history)),
-                text("presence_url", &url(self.presence)),
+                format!("history_urls={}", json!([url(self.history)])),
+                format!("presence_urls={}", json!([url(self.presence)])),
                 text("gateway.auth.key_file", &key.display().to_string()),
             ],
         };

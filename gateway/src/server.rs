@@ -20,7 +20,7 @@ use crate::{
     store_link::StoreLink,
     timers::{self, Timers},
 };
-use heddle_kit::{Link, SharedClock, Tasks, health};
+use heddle_kit::{AnyOf, Link, SharedClock, Tasks, health};
 use heddle_proto::{
     PUBLIC_DESCRIPTORS,
     edge::{
@@ -61,10 +61,10 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 pub struct Links {
     /// chat-svc, each node.
     pub shards: Vec<Link>,
-    /// history-svc.
-    pub history: Link,
-    /// presence-svc.
-    pub presence: Link,
+    /// history-svc, any of its processes.
+    pub history: AnyOf,
+    /// presence-svc, any of its processes.
+    pub presence: AnyOf,
 }
 
 /// A gateway cannot start.

@@ -6,7 +6,8 @@ use crate::{
     web::web_layer,
 };
 use heddle_kit::{
-    Guarded, LayerOptions, Link, LinkOptions, ProcessOptions, ServeOptions, SystemClock, Tasks,
+    AnyOf, Guarded, LayerOptions, Link, LinkOptions, ProcessOptions, ServeOptions, SystemClock,
+    Tasks,
     health::Health,
     run::{Context, ProcessConfig, StartError},
     serve,
@@ -23,10 +24,10 @@ heddle_kit::config! {
         pub listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7447)),
         /// Where chat-svc is: each node.
         pub chat_urls: Vec<String> = vec!["http://127.0.0.1:7448".into()],
-        /// Where history-svc is.
-        pub history_url: String = "http://127.0.0.1:7449".into(),
-        /// Where presence-svc is.
-        pub presence_url: String = "http://127.0.0.1:7450".into(),
+        /// Where history-svc is: each process; one is used, another when it fails.
+        pub history_urls: Vec<String> = vec!["http://127.0.0.1:7449".into()],
+        /// Where presence-svc is: each process; one is used, another when it fails.
+        pub presence_urls: Vec<String> = vec!["http://127.0.0.1:7450".into()],
     sections
         /// Sessions and the public API.
         pub gateway: GatewayOptions,
@@ -90,7 +91,7 @@ fn links(config: &GatewayProcess, tasks: &Tasks) -> Result<Links, StartError> {
             .iter()
             .map(connect)
             .collect::<Result<_, _>>()?,
-        history: connect(&config.history_url)?,
-        presence: connect(&config.presence_url)?,
+        history: AnyOf::connect(&config.history_urls, &config.link, tls.as_ref())?,
+        presence: AnyOf::connect(&config.presence_urls, &config.link, tls.as_ref())?,
     })
 }

@@ -1,4 +1,4 @@
-//! Store link: reads of history-svc, over one stream.
+//! Store link: reads of history-svc, over one stream to one of its processes.
 //!
 //! Sessions read their mailboxes (`session::catch_up`), unary calls read history after a grant.
 //! Answers come in any order and are matched by id.
@@ -9,7 +9,7 @@
 use crate::{connect, edge::Edge, session::Session};
 use futures_util::StreamExt;
 use heddle_kit::{
-    Link, Tasks,
+    AnyOf, Tasks,
     link::{Outbox, OutboxOptions, TrySendError, outbox},
 };
 use heddle_proto::{
@@ -43,7 +43,7 @@ enum Reader {
 
 /// The way to history-svc.
 pub struct StoreLink {
-    link: Link,
+    history: AnyOf,
     outbox: RwLock<Option<Outbox<Read>>>,
     readers: Mutex<HashMap<u64, Reader>>,
     next_id: AtomicU64,
@@ -51,10 +51,10 @@ pub struct StoreLink {
 
 impl StoreLink {
     /// Not connected yet.
-    pub fn new(link: Link) -> Self {
+    pub fn new(history: AnyOf) -> Self {
         let (outbox, readers) = (RwLock::new(None), Mutex::default());
         Self {
-            link,
+            history,
             outbox,
             readers,
             next_id: AtomicU64::new(1),
@@ -116,6 +116,7 @@ impl StoreLink {
         let (outbox, frames) = outbox(OutboxOptions::default(), build);
         *self.outbox.write().unwrap_or_else(PoisonError::into_inner) = Some(outbox);
         let ended = self.answers(edge, frames).await;
+        self.history.failed();
         self.disconnected(edge);
         ended
     }
@@ -125,8 +126,8 @@ impl StoreLink {
         edge: &Arc<Edge>,
         frames: impl futures_util::Stream<Item = ReadRequest> + Send + 'static,
     ) -> Result<(), Status> {
-        let mut client =
-            StoreServiceClient::new(self.link.clone()).max_decoding_message_size(FRAME_BYTES_MAX);
+        let mut client = StoreServiceClient::new(self.history.current())
+            .max_decoding_message_size(FRAME_BYTES_MAX);
         let mut answers = client.read(frames).await?.into_inner();
         while let Some(frame) = answers.next().await {
             for outcome in frame?.outcomes {

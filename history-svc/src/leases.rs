@@ -1,7 +1,8 @@
 //! Leases of chat nodes: who is there, and what each holds.
 //!
-//! `service` asks; chat nodes renew each second. Kept in memory beside the embedded store: after a
-//! restart the nodes come back within a renewal.
+//! `service` asks; chat nodes renew each second. Kept in memory beside the embedded store, of which
+//! there is one: after a restart the nodes come back within a renewal. On Cassandra they are rows
+//! (`cassandra::leases`), the same for every history-svc. `contract::leases` holds both to the law.
 //!
 //! Invariant: a lease is advice. Nothing that is written depends on it: epochs do that.
 
@@ -36,17 +37,26 @@ pub enum LeaseError {
 /// Who has a lease.
 ///
 /// The law: once `renew` has answered, everybody who asks finds the node, as it described itself,
-/// until `ttl_ms` after that by the clock of the leases, or until it renews again. An answer tells
-/// all whose leases have not ended, each name once, by name. For one name only the greatest
-/// incarnation counts, as long as its lease lasts. Leases may be lost at any time.
+/// until `ttl_ms` after the store took it, by the clock of the leases, or until it renews again. An
+/// answer tells all whose leases have not ended, each name once, by name. For one name only the
+/// greatest incarnation counts, as long as its lease lasts. Leases may be lost at any time.
 pub trait Leases: Send + Sync {
     /// Renews the lease (or ends it: `ttl_ms` is 0) and tells who has one.
     fn renew(&self, lease: LeaseRequest) -> BoxFuture<'static, Result<Vec<LiveNode>, LeaseError>>;
 }
 
 /// Leases in memory.
-#[derive(Debug, Default)]
-pub struct LeasesInMemory(Mutex<BTreeMap<String, Held>>);
+#[derive(Debug)]
+pub struct LeasesInMemory {
+    held: Mutex<BTreeMap<String, Held>>,
+    nodes_max: usize,
+}
+
+impl Default for LeasesInMemory {
+    fn default() -> Self {
+        Self::of(NODES_MAX)
+    }
+}
 
 #[derive(Debug)]
 struct Held {
@@ -55,8 +65,15 @@ struct Held {
 }
 
 impl LeasesInMemory {
+    fn of(nodes_max: usize) -> Self {
+        Self {
+            held: Mutex::default(),
+            nodes_max,
+        }
+    }
+
     fn renew_at(&self, lease: LeaseRequest, now: Instant) -> Result<Vec<LiveNode>, LeaseError> {
-        let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         leases.retain(|_, held| held.until > now);
         if let Some(held) = leases.get(&lease.node)
             && held.node.incarnation > lease.incarnation
@@ -66,7 +83,7 @@ impl LeasesInMemory {
         if lease.ttl_ms == 0 {
             leases.remove(&lease.node);
         } else {
-            if leases.len() >= NODES_MAX && !leases.contains_key(&lease.node) {
+            if leases.len() >= self.nodes_max && !leases.contains_key(&lease.node) {
                 return Err(LeaseError::TooMany);
             }
             let ttl = Duration::from_millis(u64::from(lease.ttl_ms.min(TTL_MAX_MS)));
@@ -118,6 +135,12 @@ mod tests {
         assert_eq!(names(&one), ["a"]);
         let none = leases.renew_at(lease("a", 1, 0), at(3_001)).unwrap();
         assert_eq!(names(&none), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn they_keep_the_law() {
+        use crate::contract::leases::{NODES_MAX, suite};
+        suite(async || Box::new(LeasesInMemory::of(NODES_MAX)) as _).await;
     }
 
     #[test]

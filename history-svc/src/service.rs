@@ -27,7 +27,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::HistoryConfig;
-use crate::leases::{LeaseError, Leases, LeasesInMemory};
+use crate::leases::{LeaseError, Leases};
 use crate::query;
 use crate::store::{EventStore, ReadError, StoreError, outcome};
 
@@ -52,11 +52,16 @@ pub struct StoreDoor {
 type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl StoreDoor {
-    /// Puts a store behind the wire; its streams are tasks of `tasks`.
-    pub fn new(store: Arc<dyn EventStore>, config: HistoryConfig, tasks: Tasks) -> Self {
+    /// Puts a store and leases behind the wire; its streams are tasks of `tasks`.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        leases: Arc<dyn Leases>,
+        config: HistoryConfig,
+        tasks: Tasks,
+    ) -> Self {
         Self {
             store,
-            leases: Arc::new(LeasesInMemory::default()),
+            leases,
             config: Arc::new(config),
             tasks,
         }

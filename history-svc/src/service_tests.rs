@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 use crate::contract::{batch, commit, log};
+use crate::leases::LeasesInMemory;
 use crate::testing::FaultyStore;
 use crate::{EmbeddedStore, HistoryConfig};
 
@@ -29,7 +30,12 @@ async fn door(change: impl FnOnce(&mut HistoryConfig)) -> Door {
     change(&mut config);
     let store = FaultyStore::new(Arc::new(EmbeddedStore::open(&config).unwrap()));
     let tasks = Tasks::new("history test");
-    let door = StoreDoor::new(Arc::new(store.clone()), config, tasks.clone());
+    let door = StoreDoor::new(
+        Arc::new(store.clone()),
+        Arc::new(LeasesInMemory::default()),
+        config,
+        tasks.clone(),
+    );
     let client = StoreServiceClient::new(Link::local(door.routes()))
         .max_decoding_message_size(FRAME_BYTES_MAX);
     Door {

@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use crate::cassandra;
 use crate::config::{HistoryConfig, HistoryProcess, StoreKind};
 use crate::embedded::{EmbeddedStore, OpenError};
+use crate::leases::LeasesInMemory;
 use crate::service::StoreDoor;
 use crate::store::EventStore;
 
@@ -61,7 +62,8 @@ impl HistoryService {
             })
         })?);
         tasks.spawn("store", keep(store.clone(), config.clone(), tasks.clone()));
-        let door = StoreDoor::new(wrap(store.clone()), config, tasks.clone());
+        let leases = Arc::new(LeasesInMemory::default());
+        let door = StoreDoor::new(wrap(store.clone()), leases, config, tasks.clone());
         Ok(Self { store, door })
     }
 
@@ -130,7 +132,8 @@ async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
         }
         StoreKind::Cassandra => {
             let store = Arc::new(cassandra::open_when_ready(&config.cassandra, &own).await?);
-            let door = StoreDoor::new(store.clone(), config.history, own.clone());
+            let leases = Arc::new(store.leases());
+            let door = StoreDoor::new(store.clone(), leases, config.history, own.clone());
             (door.routes(), Some(store))
         }
     };

@@ -28,7 +28,7 @@ pub mod tls;
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use fast_map::FastMap;
 pub use layers::{Deadline, Guarded, LayerOptions, Peer};
-pub use link::{Link, LinkOptions, LocalSlot};
+pub use link::{AnyOf, Link, LinkOptions, LocalSlot};
 pub use run::{Context, ProcessOptions, Verb, run, run_verbs};
 pub use serve::{ServeOptions, serve};
 pub use tasks::{TaskFailure, Tasks};

@@ -8,7 +8,7 @@
 
 use super::{Placement, peers::Peers, placement};
 use crate::{config::ChatConfig, store_link};
-use heddle_kit::Link;
+use heddle_kit::AnyOf;
 use heddle_proto::internal::{LeaseRequest, LiveNode};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// How soon a renewal that failed is tried again, in milliseconds.
 const RETRY_MS: u64 = 200;
@@ -41,8 +41,8 @@ pub struct Me {
 pub struct Keeper {
     /// Settings.
     pub config: Arc<ChatConfig>,
-    /// history-svc.
-    pub history: Link,
+    /// history-svc: any of its processes knows all leases.
+    pub history: AnyOf,
     /// This node.
     pub me: Me,
     /// The others.
@@ -129,14 +129,23 @@ impl Keeper {
             leaving,
             owned: self.owned.borrow().iter().copied().collect(),
         };
-        let mut client = store_link::client(self.history.clone());
+        let mut client = store_link::client(self.history.current());
         let patience = Duration::from_millis(self.config.lease_renewal_ms);
-        match timeout(patience, client.lease(request)).await {
-            Ok(answer) => Ok(answer?.into_inner().nodes),
-            Err(_) => Err(Status::deadline_exceeded(
+        let answer = timeout(patience, client.lease(request)).await;
+        let late = |_| {
+            Err(Status::deadline_exceeded(
                 "the lease was not renewed in time",
-            )),
+            ))
+        };
+        let answer = answer.unwrap_or_else(late);
+        // Superseded is an answer; all else may be one process alone.
+        if answer
+            .as_ref()
+            .is_err_and(|status| status.code() != Code::FailedPrecondition)
+        {
+            self.history.failed();
         }
+        Ok(answer?.into_inner().nodes)
     }
 
     /// Renews, and tells the shards and the others what follows.
@@ -150,7 +159,7 @@ impl Keeper {
         let nodes = match answer {
             Ok(nodes) => nodes,
             Err(status) => {
-                let superseded = status.code() == tonic::Code::FailedPrecondition;
+                let superseded = status.code() == Code::FailedPrecondition;
                 let ended = superseded || state.renewed.elapsed() >= lease;
                 if ended && !self.placement.borrow().lost {
                     tracing::error!(%status, "no lease: this node serves nothing");

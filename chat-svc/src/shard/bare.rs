@@ -20,7 +20,7 @@ pub(super) fn shard() -> Shard {
         config: Arc::new(ChatConfig::default()),
         clock: ManualClock::at(NOW_MS),
         tasks: Tasks::new("test"),
-        history: Link::local(Routes::default()),
+        history: Link::local(Routes::default()).into(),
         peers: vec![mpsc::channel(1).0],
         own: mpsc::channel(1).0,
         placement: watch::channel(Arc::new(Placement::alone(1))).1,
@@ -34,6 +34,7 @@ pub(super) fn shard() -> Shard {
 /// It is placed here, and taken.
 pub(super) fn take(shard: &mut Shard) {
     let taken = Taken {
+        history: 0,
         epoch: 1,
         nonce: 7,
         notes: Vec::new(),

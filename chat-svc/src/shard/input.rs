@@ -51,6 +51,8 @@ pub struct Taken {
     pub epoch: u64,
     /// The nonce of this ownership.
     pub nonce: u64,
+    /// Which history-svc raised it.
+    pub history: usize,
     /// Logs of this shard that had work open, with the window of the newest note of each.
     pub notes: Vec<(u64, NoteRow)>,
     /// All notes that were found: window, partition and log of each.

@@ -43,7 +43,7 @@ use crate::{
 use batch::Batch;
 use conversations::ConversationSlot;
 use erasures::Erasures;
-use heddle_kit::{FastMap, Link, SharedClock, Tasks, link::Outbox};
+use heddle_kit::{AnyOf, FastMap, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -83,8 +83,8 @@ pub struct Surroundings {
     pub clock: SharedClock,
     /// Tasks of the service.
     pub tasks: Tasks,
-    /// history-svc.
-    pub history: Link,
+    /// history-svc, as the link to it uses it.
+    pub history: AnyOf,
     /// Queues of all shards of this node, by number.
     pub peers: Vec<mpsc::Sender<PeerInput>>,
     /// This shard's own store queue, for what it waits for elsewhere.
@@ -106,6 +106,7 @@ pub struct Shard {
     phase: Phase,
     place: Arc<Placement>,
     ownership: Option<(u64, u64)>,
+    raised_at: usize,
     store: Option<StoreOutboxes>,
     notify: Option<Outbox<PushIntent>>,
     conversations: FastMap<LogId, ConversationSlot>,
@@ -144,6 +145,7 @@ impl Shard {
             phase: Phase::Away,
             place,
             ownership: None,
+            raised_at: 0,
             store: None,
             notify: None,
             conversations: FastMap::default(),
@@ -281,10 +283,7 @@ impl Shard {
     fn on_store(&mut self, input: StoreInput) {
         self.turn_ms = self.around.clock.now_ms();
         match input {
-            StoreInput::Connected(outboxes) => {
-                self.store = Some(outboxes);
-                self.resend_reads();
-            }
+            StoreInput::Connected(outboxes) => self.connected(outboxes),
             StoreInput::Lost => {
                 self.store = None;
                 if self.in_flight.is_some() {

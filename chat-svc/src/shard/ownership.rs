@@ -9,6 +9,7 @@ use super::{
     Shard, conversations::ConversationSlot, input::StoreInput, input::Taken, owner_changing, take,
     timers::Timers,
 };
+use crate::store_link::StoreOutboxes;
 use tokio_util::sync::CancellationToken;
 
 /// What a shard is doing about being owned.
@@ -91,6 +92,18 @@ impl Shard {
         });
     }
 
+    /// Streams to history-svc are there. Where the epoch was not raised it counts for nothing, and
+    /// waiting for the first commit to be fenced would only cost time.
+    pub(super) fn connected(&mut self, outboxes: StoreOutboxes) {
+        let elsewhere = outboxes.history != self.raised_at;
+        self.store = Some(outboxes);
+        if elsewhere && self.ownership.is_some() {
+            self.roll_back(owner_changing());
+            self.give_up();
+        }
+        self.resend_reads();
+    }
+
     pub(super) fn taken(&mut self, taken: Taken, attempt: &CancellationToken) {
         if attempt.is_cancelled() || !matches!(self.phase, Phase::Taking(_)) {
             return;
@@ -99,6 +112,7 @@ impl Shard {
         tracing::info!(shard, epoch, notes, "taken");
         self.phase = Phase::Serving;
         self.ownership = Some((taken.epoch, taken.nonce));
+        self.raised_at = taken.history;
         for (window, partition, log) in taken.found {
             let notes = self.timers.notes.entry(window).or_default();
             notes.push((partition, log));

@@ -6,7 +6,7 @@
 use super::input::Taken;
 use crate::{cells, config::ChatConfig, store_link};
 use bytes::Bytes;
-use heddle_kit::Link;
+use heddle_kit::{AnyOf, Link};
 use heddle_proto::{
     ids::LogId,
     internal::{
@@ -29,16 +29,18 @@ const WINDOWS_AT_ONCE: usize = 256;
 pub(super) struct Taking {
     pub index: u32,
     pub config: Arc<ChatConfig>,
-    pub history: Link,
+    pub history: AnyOf,
 }
 
 impl Taking {
     /// Takes the shard, however long it takes.
     pub async fn run(self) -> Taken {
-        let mut client = store_link::client(self.history.clone());
         let mut tries = 0u32;
         loop {
-            match self.try_once(&mut client).await {
+            // Where the shard's commits will go: the link may have moved on meanwhile.
+            let (history, link) = self.history.chosen();
+            let mut client = store_link::client(link);
+            match self.try_once(history, &mut client).await {
                 Ok(taken) => return taken,
                 Err(status) => {
                     // Once per ten seconds: a store that is not up yet is no news each time.
@@ -53,7 +55,11 @@ impl Taking {
         }
     }
 
-    async fn try_once(&self, client: &mut StoreServiceClient<Link>) -> Result<Taken, Status> {
+    async fn try_once(
+        &self,
+        history: usize,
+        client: &mut StoreServiceClient<Link>,
+    ) -> Result<Taken, Status> {
         let nonce = rand::random::<u64>().max(1);
         let node = self
             .config
@@ -75,6 +81,7 @@ impl Taking {
             nonce,
             notes,
             found,
+            history,
         })
     }
 

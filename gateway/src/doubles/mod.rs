@@ -75,10 +75,11 @@ impl World {
         let node = |chat: &Chat| Link::local(Routes::new(ShardServiceServer::new(chat.clone())));
         let links = Links {
             shards: vec![node(&chat), node(&other)],
-            history: Link::local(Routes::new(StoreServiceServer::new(store.clone()))),
+            history: Link::local(Routes::new(StoreServiceServer::new(store.clone()))).into(),
             presence: Link::local(Routes::new(PresenceLinkServiceServer::new(
                 presence.clone(),
-            ))),
+            )))
+            .into(),
         };
         let (clock, tasks) = (SystemClock::shared(), Tasks::new("test"));
         let gateway = Gateway::new(options, links, clock.clone(), &tasks.child("gateway")).unwrap();

@@ -55,6 +55,7 @@ impl PresenceClient {
         };
         self.send(changes(watched));
         let ended = self.listen(edge, frames).await;
+        self.service.failed();
         self.outbox
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -68,7 +69,7 @@ impl PresenceClient {
         edge: &Edge,
         frames: impl Stream<Item = PresenceLinkRequest> + Send + 'static,
     ) -> Result<(), Status> {
-        let mut client = PresenceLinkServiceClient::new(self.link.clone());
+        let mut client = PresenceLinkServiceClient::new(self.service.current());
         let mut answers = client.presence_link(frames).await?.into_inner();
         while let Some(frame) = answers.next().await {
             let frame = frame?;

@@ -12,7 +12,7 @@ mod watch;
 
 use crate::{edge::Edge, session::Session, validate::At};
 use heddle_kit::link::Outbox;
-use heddle_kit::{Link, Tasks};
+use heddle_kit::{AnyOf, Tasks};
 use heddle_proto::{
     errors::Fault,
     internal::{
@@ -46,7 +46,7 @@ enum Item {
 
 /// The way to presence-svc.
 pub struct PresenceClient {
-    link: Link,
+    service: AnyOf,
     outbox: RwLock<Option<Outbox<Item>>>,
     watches: Mutex<Watches>,
     queries: Mutex<HashMap<u64, oneshot::Sender<Vec<Presence>>>>,
@@ -56,9 +56,9 @@ pub struct PresenceClient {
 
 impl PresenceClient {
     /// Not connected yet; `tasks` runs what a session's watch needs.
-    pub fn new(link: Link, tasks: Tasks) -> Self {
+    pub fn new(service: AnyOf, tasks: Tasks) -> Self {
         Self {
-            link,
+            service,
             outbox: RwLock::new(None),
             watches: Mutex::default(),
             queries: Mutex::default(),

@@ -95,8 +95,8 @@ pub async fn start_with(
     );
     let links = Links {
         shards: vec![link(chat.routes())],
-        history,
-        presence: link(presence.routes()),
+        history: history.into(),
+        presence: link(presence.routes()).into(),
     };
     let web = heddle_gateway::web_layer(&config.gateway.web);
     // Born before the gateway, so drained after it: sessions are sent away while they still have

@@ -2,7 +2,7 @@
 //!
 //! `store` is the trait's door and `lane` the order of one shard's commits; `commit` forms and
 //! carries them out, `after` does what follows a committed row; `epoch` raises and verifies epochs,
-//! `tail` takes logs over, `reads` reads. Pure: `chain` (which rows are the log), `record` (a row's
+//! `tail` takes logs over, `reads` reads; `leases` says which chat nodes are there. Pure: `chain` (which rows are the log), `record` (a row's
 //! cell), `owners` (timestamps), `heads`, `picker`. `schema`, `migrate`, `preflight`, `session` and
 //! `statements` stand between all of them and the driver.
 //!
@@ -17,6 +17,7 @@ mod config;
 mod epoch;
 mod heads;
 mod lane;
+mod leases;
 mod migrate;
 mod owners;
 mod picker;
@@ -33,6 +34,7 @@ mod tail;
 mod tests;
 
 pub use self::config::CassandraConfig;
+pub use self::leases::LeasesOnCassandra;
 pub use self::migrate::migrate;
 pub use self::session::ConnectError;
 pub use self::start::open_when_ready;

@@ -53,12 +53,20 @@ pub struct Migration {
 }
 
 /// All steps, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    about: "logs, epochs, projections",
-    readers_from: 1,
-    statements: first,
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        about: "logs, epochs, projections",
+        readers_from: 1,
+        statements: first,
+    },
+    Migration {
+        version: 2,
+        about: "leases of chat nodes",
+        readers_from: 1,
+        statements: second,
+    },
+];
 
 /// The version that this binary was written for.
 pub const VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
@@ -92,6 +100,16 @@ fn first(keyspace: &str) -> Vec<String> {
     let cells = CELL_TABLES.iter().map(|(_, name)| table(name, columns));
     statements.extend(cells);
     statements
+}
+
+/// All leases are one partition, read as a whole. Its rows expire; they come back within a second,
+/// so nobody needs their tombstones for long.
+fn second(keyspace: &str) -> Vec<String> {
+    vec![format!(
+        "CREATE TABLE IF NOT EXISTS {keyspace}.nodes (pool int, node text, incarnation bigint, \
+         ttl_ms int, address text, leaving boolean, owned frozen<list<int>>, \
+         PRIMARY KEY ((pool), node, incarnation)) WITH {COMPACTION} AND gc_grace_seconds = 3600"
+    )]
 }
 
 #[cfg(test)]

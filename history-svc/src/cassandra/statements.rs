@@ -1,7 +1,8 @@
 //! Every statement of the data path, in one place, prepared once.
 //!
 //! Invariant: a write to a log's tables names its timestamp. Epochs are written conditionally, and
-//! by nothing else.
+//! by nothing else. Leases alone have the time of the node that takes them: their age is measured
+//! by it.
 
 use heddle_proto::internal::Table;
 use scylla::client::session::Session;
@@ -43,6 +44,12 @@ pub struct Statements {
     pub any_shard: PreparedStatement,
     /// Any row of a log.
     pub any_row: PreparedStatement,
+    /// pool, node, incarnation, ttl_ms, address, leaving, owned, seconds until the row expires
+    pub lease_write: PreparedStatement,
+    /// pool, node, incarnation
+    pub lease_end: PreparedStatement,
+    /// pool
+    pub leases_read: PreparedStatement,
     cells: Vec<CellStatements>,
 }
 
@@ -63,6 +70,13 @@ mod text {
         "SELECT shard, epoch, raised_by FROM {k}.shards WHERE shard_group = ?";
     pub const ANY_SHARD: &str = "SELECT shard FROM {k}.shards LIMIT 1";
     pub const ANY_ROW: &str = "SELECT first_seq FROM {k}.log LIMIT 1";
+    pub const LEASE_WRITE: &str = "INSERT INTO {k}.nodes (pool, node, incarnation, ttl_ms, address, \
+                                   leaving, owned) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ?";
+    pub const LEASE_END: &str =
+        "DELETE FROM {k}.nodes WHERE pool = ? AND node = ? AND incarnation = ?";
+    pub const LEASES_READ: &str = "SELECT node, incarnation, ttl_ms, address, leaving, owned, \
+                                   WRITETIME(ttl_ms), toUnixTimestamp(now()) FROM {k}.nodes \
+                                   WHERE pool = ?";
     pub const CELL_WRITE: &str = "INSERT INTO {k}.{t} (partition, clustering, value) \
                                   VALUES (?, ?, ?) USING TIMESTAMP ?";
     pub const CELL_DELETE: &str = "DELETE FROM {k}.{t} USING TIMESTAMP ? WHERE partition = ? \
@@ -101,6 +115,9 @@ impl Statements {
             epochs_read: plain(text::EPOCHS_READ).await?,
             any_shard: plain(text::ANY_SHARD).await?,
             any_row: plain(text::ANY_ROW).await?,
+            lease_write: plain(text::LEASE_WRITE).await?,
+            lease_end: plain(text::LEASE_END).await?,
+            leases_read: plain(text::LEASES_READ).await?,
             cells,
         })
     }

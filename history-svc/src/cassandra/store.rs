@@ -16,10 +16,12 @@ use super::config::CassandraConfig;
 use super::epoch::EpochTable;
 use super::heads::Heads;
 use super::lane::{self, Job};
+use super::leases::{self, LeasesOnCassandra};
 use super::migrate::migrate;
 use super::owners::{Owner, Owners};
 use super::preflight;
 use super::session::{ConnectError, Db, SharedDb, connect};
+use crate::leases::NODES_MAX;
 use crate::store::{EventStore, ReadResult, StoreError, StoreRead, outcome};
 
 /// The queue's bytes are counted in units of this, so that they fit a semaphore.
@@ -77,6 +79,11 @@ impl CassandraStore {
     /// Whether the store answers now, at the consistency that commits need.
     pub async fn check(&self) -> Result<(), String> {
         self.inner.epochs.read(0).await.map(drop)
+    }
+
+    /// Who has a lease, in the same keyspace.
+    pub fn leases(&self) -> LeasesOnCassandra {
+        LeasesOnCassandra::new(self.inner.db.clone(), leases::POOL, NODES_MAX)
     }
 
     #[cfg(test)]

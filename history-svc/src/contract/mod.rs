@@ -3,6 +3,7 @@
 //! A backend's tests call [`suite`] with a way to make an empty store.
 
 mod commits;
+pub mod leases;
 mod reads;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 //! Invariant: both ways pass the same [`Guarded`] layers; a local slot that nobody has filled yet
 //! answers UNAVAILABLE, as an unreachable peer does.
 
+mod any_of;
 mod connect;
 pub mod outbox;
 
@@ -24,6 +25,7 @@ use tonic::transport::Channel;
 use tonic::{Status, transport};
 use tower::{BoxError, Service};
 
+pub use any_of::AnyOf;
 pub use connect::{ConnectError, LinkOptions};
 pub use outbox::{
     LINK_FRAME_BYTES_MAX, LINK_ITEMS_MAX, Outbox, OutboxOptions, TrySendError, outbox,

@@ -182,8 +182,8 @@ impl Places {
         ];
         for (number, port) in (1..).zip(&self.chat) {
             let settings = vec![
-                text("history_url", &url(self.history)),
-                text("notify_url", &url(self.notify)),
+                format!("history_urls=[\"{}\"]", url(self.history)),
+                format!("notify_urls=[\"{}\"]", url(self.notify)),
                 text("chat.node", &format!("chat-{number}")),
                 format!("chat.shards={SHARDS}"),
             ];
@@ -196,8 +196,8 @@ impl Places {
             .collect();
         let gateway = vec![
             format!("chat_urls=[{}]", chat.join(",")),
-            text("history_url", &url(self.history)),
-            text("presence_url", &url(self.presence)),
+            format!("history_urls=[\"{}\"]", url(self.history)),
+            format!("presence_urls=[\"{}\"]", url(self.presence)),
             text("gateway.auth.hs256_secret_file", &file("secret")),
         ];
         services.push(("gateway/1".to_owned(), self.gateway, gateway));

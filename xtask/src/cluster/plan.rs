@@ -83,8 +83,8 @@ pub fn services(size: Size, ports: &Ports, data: &Path) -> Vec<Service> {
     ];
     for (number, port) in (1..).zip(&ports.chat) {
         let settings = vec![
-            text("history_url", &url(ports.history)),
-            text("notify_url", &url(ports.notify)),
+            format!("history_urls=[\"{}\"]", url(ports.history)),
+            format!("notify_urls=[\"{}\"]", url(ports.notify)),
             text("chat.node", &format!("chat-{number}")),
             format!("chat.shards={SHARDS}"),
         ];
@@ -94,8 +94,8 @@ pub fn services(size: Size, ports: &Ports, data: &Path) -> Vec<Service> {
     for (number, port) in (1..).zip(&ports.gateway) {
         let settings = vec![
             format!("chat_urls={chat_urls}"),
-            text("history_url", &url(ports.history)),
-            text("presence_url", &url(ports.presence)),
+            format!("history_urls=[\"{}\"]", url(ports.history)),
+            format!("presence_urls=[\"{}\"]", url(ports.presence)),
             text(
                 "gateway.auth.key_file",
                 &format!("{data}/signing-key.pub.pem"),

@@ -44,7 +44,7 @@ async fn no_write_is_without_an_explicit_timestamp() {
     read_rows(&store, all_rows(log(1))).await;
 
     let statements = prepared(&bench).await;
-    let (mut writes, mut conditional) = (0, 0);
+    let (mut writes, mut conditional, mut leases) = (0, 0, 0);
     for text in &statements {
         let upper = text.to_ascii_uppercase();
         if upper.starts_with("SELECT") {
@@ -56,6 +56,9 @@ async fn no_write_is_without_an_explicit_timestamp() {
                 "a plain write of an epoch: {text}"
             );
             conditional += 1;
+        } else if text.contains(&format!("{}.nodes ", bench.config.keyspace)) {
+            assert!(!upper.contains("TIMESTAMP"), "a lease's age: {text}");
+            leases += 1;
         } else if !text.contains(".schema_") {
             assert!(upper.contains("USING TIMESTAMP ?"), "no timestamp: {text}");
             assert!(!upper.contains(" IF "), "conditional: {text}");
@@ -64,8 +67,8 @@ async fn no_write_is_without_an_explicit_timestamp() {
     }
     // Rows, anchors, and two for each table of cells.
     assert_eq!(
-        (writes, conditional),
-        (2 + 2 * CELL_TABLES.len(), 1),
+        (writes, conditional, leases),
+        (2 + 2 * CELL_TABLES.len(), 1, 2),
         "{statements:#?}"
     );
     every_cell_has_the_epochs_timestamp(&bench, epoch).await;
