@@ -14,7 +14,7 @@ use crate::{
     },
     store_link,
 };
-use heddle_kit::{AnyOf, LinkOptions, SharedClock, Tasks, tls::ClientTls};
+use heddle_kit::{AnyOf, LinkOptions, SharedClock, Tasks, health::Health, tls::ClientTls};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -114,6 +114,23 @@ impl ChatService {
         let stopping = owners.stopping().clone();
         owners.spawn("lease-keeper", keeper.run(stopping, ending));
         service
+    }
+
+    /// Tells `health` whether this node has, or may be given, shards: while it holds its lease.
+    pub fn watch_health(&self, health: Health, tasks: &Tasks) {
+        let (mut placement, stopping) = (self.placement.subscribe(), tasks.stopping().clone());
+        tasks.spawn("health", async move {
+            loop {
+                let ready = placement.borrow_and_update().holds_lease();
+                for name in ["", crate::start::SERVICE] {
+                    health.set(name, ready).await;
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => return health.not_serving().await,
+                    changed = placement.changed() => if changed.is_err() { return },
+                }
+            }
+        });
     }
 
     fn begin(

@@ -20,7 +20,7 @@ use crate::{
     store_link::StoreLink,
     timers::{self, Timers},
 };
-use heddle_kit::{AnyOf, Link, SharedClock, Tasks, health};
+use heddle_kit::{AnyOf, Link, SharedClock, Tasks, health, health::Health};
 use heddle_proto::{
     PUBLIC_DESCRIPTORS,
     edge::{
@@ -54,8 +54,34 @@ pub const SERVICES: [&str; 6] = [
     "heddle.v1.DeviceService",
 ];
 
+/// How often is looked whether the gateway can do its work.
+const READINESS_LOOK: Duration = Duration::from_millis(250);
+/// A gateway that has lost most shards for so long says that it can't work.
+const UNREADY_AFTER: Duration = Duration::from_secs(10);
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// What health was told last, and since when it is no more so. Pure.
+#[derive(Debug, Default)]
+struct Readiness {
+    told: bool,
+    lost_since: Option<Instant>,
+}
+
+impl Readiness {
+    /// How it is now; what is to be told, if it is news.
+    fn see(&mut self, ready: bool, now: Instant) -> Option<bool> {
+        if ready {
+            self.lost_since = None;
+        } else if now - *self.lost_since.get_or_insert(now) < UNREADY_AFTER {
+            return None;
+        }
+        (self.told != ready).then(|| {
+            self.told = ready;
+            ready
+        })
+    }
+}
 
 /// Where the other services are.
 pub struct Links {
@@ -135,6 +161,29 @@ impl Gateway {
         self.edge.shards.is_ready()
     }
 
+    /// Tells `health` whether the gateway can do its work, until it drains: it can while it reaches
+    /// the owners of most shards, and a while longer, since a node that died is replaced within
+    /// seconds and sends are held so long.
+    pub fn watch_health(&self, health: Health, tasks: &Tasks) {
+        let (edge, stopping) = (self.edge.clone(), tasks.stopping().clone());
+        tasks.spawn("health", async move {
+            let mut readiness = Readiness::default();
+            loop {
+                let ready = edge.shards.has_majority();
+                if let Some(ready) = readiness.see(ready, Instant::now()) {
+                    tracing::info!(ready, "most shards can be reached, or not");
+                    for name in [""].into_iter().chain(SERVICES) {
+                        health.set(name, ready).await;
+                    }
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => return health.not_serving().await,
+                    () = sleep(READINESS_LOOK) => {}
+                }
+            }
+        });
+    }
+
     /// How many sessions are open.
     pub fn sessions(&self) -> usize {
         self.edge.sessions.len()
@@ -171,4 +220,25 @@ async fn drain(edge: &Arc<Edge>) {
         session.go_away(edge, GoAwayReason::Draining);
     }
     edge.shards.abandon(edge);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_ready_at_once_and_unready_only_after_a_while() {
+        let (mut readiness, begin) = (Readiness::default(), Instant::now());
+        let at = |ms| begin + Duration::from_millis(ms);
+        assert_eq!(readiness.see(false, at(0)), None);
+        assert_eq!(readiness.see(true, at(1)), Some(true));
+        assert_eq!(readiness.see(true, at(2)), None);
+        assert_eq!(readiness.see(false, at(100)), None);
+        assert_eq!(readiness.see(true, at(9_000)), None);
+        assert_eq!(readiness.see(false, at(10_000)), None);
+        assert_eq!(readiness.see(false, at(19_999)), None);
+        assert_eq!(readiness.see(false, at(20_000)), Some(false));
+        assert_eq!(readiness.see(false, at(30_000)), None);
+        assert_eq!(readiness.see(true, at(40_000)), Some(true));
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     config::GatewayOptions,
-    server::{Gateway, Links, SERVICES},
+    server::{Gateway, Links},
     web::web_layer,
 };
 use heddle_kit::{
@@ -77,7 +77,7 @@ pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
     }
     let listener = TcpListener::bind(config.listen).await?;
     let address = serve(listener, tls, &config.serve, service, &sockets)?;
-    health.serving(&SERVICES).await;
+    gateway.watch_health(health, &tasks);
     tracing::info!(%address, "serving clients");
     Ok(())
 }

@@ -72,6 +72,11 @@ impl Placement {
         }
     }
 
+    /// Whether the node holds its lease: it has had one, and has not lost it.
+    pub fn holds_lease(&self) -> bool {
+        self.version > 0 && !self.lost
+    }
+
     /// What the leases say, to the node called `me`.
     pub fn of(
         version: u64,

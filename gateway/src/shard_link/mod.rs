@@ -96,6 +96,14 @@ impl ShardLinks {
             .is_complete()
     }
 
+    /// Whether the owners of most shards are known.
+    pub fn has_majority(&self) -> bool {
+        self.routes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .has_majority()
+    }
+
     /// How many answers are outstanding.
     pub fn pending(&self) -> usize {
         self.table().len()

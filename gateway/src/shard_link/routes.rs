@@ -38,6 +38,12 @@ impl Routes {
         !self.owners.is_empty() && self.owners.iter().all(Option::is_some)
     }
 
+    /// Whether most shards have an owner.
+    pub fn has_majority(&self) -> bool {
+        let owned = self.owners.iter().filter(|owner| owner.is_some()).count();
+        owned * 2 > self.owners.len()
+    }
+
     /// A node announces its shards; returns those that have another owner now.
     pub fn announce(&mut self, node: usize, map: &ShardMap) -> Vec<u32> {
         let node = node as u32;
@@ -100,6 +106,7 @@ mod tests {
     fn shards_move_to_who_announces_them_last() {
         let mut routes = Routes::default();
         assert!(routes.owner(LogId::mailbox("ann")).is_none());
+        assert!(!routes.has_majority());
         assert_eq!(routes.announce(0, &map(4, &[0, 1, 2, 3])), [0, 1, 2, 3]);
         assert!(routes.is_complete());
         assert_eq!(routes.announce(0, &map(4, &[0, 1, 2, 3])), [0u32; 0]);
@@ -108,7 +115,9 @@ mod tests {
         assert!(routes.is_complete());
         routes.lose(1);
         assert!(!routes.is_complete());
+        assert!(!routes.has_majority(), "two of four are none");
         assert_eq!(routes.announce(0, &map(4, &[0, 1, 2, 3])), [2, 3]);
+        assert!(routes.has_majority());
     }
 
     #[test]
