@@ -29,8 +29,9 @@ use heddle_proto::{
     },
     v1::{
         GoAwayReason, conversation_service_server::ConversationServiceServer,
-        device_service_server::DeviceServiceServer, presence_service_server::PresenceServiceServer,
-        user_service_server::UserServiceServer,
+        device_service_server::DeviceServiceServer,
+        discovery_service_server::DiscoveryServiceServer,
+        presence_service_server::PresenceServiceServer, user_service_server::UserServiceServer,
     },
 };
 use std::{
@@ -45,13 +46,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 /// The services that a gateway offers, by their full names.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
     "heddle.v1.MessagingService",
     "heddle.v1.ConversationService",
     "heddle.v1.HistoryService",
     "heddle.v1.PresenceService",
     "heddle.v1.UserService",
     "heddle.v1.DeviceService",
+    "heddle.v1.DiscoveryService",
 ];
 
 /// How often is looked whether the gateway can do its work.
@@ -152,7 +154,8 @@ impl Gateway {
             .add_service(HistoryServiceServer::new(api.clone()))
             .add_service(PresenceServiceServer::new(api.clone()))
             .add_service(UserServiceServer::new(api.clone()))
-            .add_service(DeviceServiceServer::new(api));
+            .add_service(DeviceServiceServer::new(api.clone()))
+            .add_service(DiscoveryServiceServer::new(api));
         Ok(health::add_reflection(routes, &[PUBLIC_DESCRIPTORS])?)
     }
 
@@ -184,6 +187,11 @@ impl Gateway {
         });
     }
 
+    /// Other gateways that clients could go to.
+    pub fn elsewhere(&self) -> Vec<String> {
+        self.edge.presence.gateways.elsewhere(&self.edge.options)
+    }
+
     /// How many sessions are open.
     pub fn sessions(&self) -> usize {
         self.edge.sessions.len()
@@ -208,6 +216,7 @@ fn start(edge: &Arc<Edge>, tasks: &Tasks) {
 /// Sends all sessions away and waits, not for ever, until they are gone and all is answered.
 async fn drain(edge: &Arc<Edge>) {
     edge.draining.store(true, Ordering::Release);
+    edge.presence.announce(edge);
     let end = Instant::now() + Duration::from_millis(edge.options.drain_max_ms);
     for session in edge.sessions.all() {
         session.leave(edge, GoAwayReason::Draining);

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 const TICK: Duration = Duration::from_millis(25);
 /// Ticks between two looks at presence.
 const TICKS_PER_SECOND: u64 = 40;
+/// Ticks between two words of this gateway about itself.
+const TICKS_PER_ANNOUNCEMENT: u64 = 5 * TICKS_PER_SECOND;
 /// Ticks between two sweeps of the rate limits.
 const TICKS_PER_SWEEP: u64 = 10 * TICKS_PER_SECOND;
 
@@ -97,6 +99,9 @@ fn turn(edge: &Arc<Edge>, tick: u64) {
     if tick.is_multiple_of(TICKS_PER_SECOND) {
         edge.presence.refresh(edge, tick / TICKS_PER_SECOND);
         edge.standing.sweep();
+    }
+    if tick.is_multiple_of(TICKS_PER_ANNOUNCEMENT) {
+        edge.presence.announce(edge);
     }
     if tick.is_multiple_of(TICKS_PER_SWEEP) {
         edge.rates.sweep();

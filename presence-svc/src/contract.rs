@@ -3,10 +3,11 @@
 //! A backend's tests call [`hold`] with an empty store whose sessions live for [`TTL_MS`]. Users
 //! are named apart, so that a backend may share one engine among all clauses.
 
+use heddle_proto::internal::GatewayStatus;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::rules::{Facts, SessionKey, UserId};
-use crate::store::{PresenceStore, Session, Setting};
+use crate::store::{GATEWAY_TTL_MS, PresenceStore, Session, Setting};
 
 pub const TTL_MS: u64 = 45_000;
 const NOW_MS: u64 = 1_000_000;
@@ -21,6 +22,7 @@ pub async fn hold(store: &dyn PresenceStore) {
     settings_are_apart_from_sessions(store).await;
     a_lookup_answers_in_order(store).await;
     changes_name_who_changed(store).await;
+    gateways_are_known_while_they_say_so(store).await;
 }
 
 pub fn session(user: &str, gateway: &str, session: u64) -> Session {
@@ -147,6 +149,38 @@ async fn a_lookup_answers_in_order(store: &dyn PresenceStore) {
             .all(|(at, online)| online == (at % 2 == 1))
     );
     assert!(store.lookup(&[]).await.unwrap().is_empty());
+}
+
+async fn gateways_are_known_while_they_say_so(store: &dyn PresenceStore) {
+    let status = |address: &str, sessions| GatewayStatus {
+        address: address.into(),
+        region: "here".into(),
+        sessions,
+        sessions_max: 10,
+        draining: false,
+    };
+    let known = async |now_ms| {
+        let mut known = store.gateways(now_ms).await.unwrap();
+        known.sort_by(|one, other| one.address.cmp(&other.address));
+        known
+    };
+    let later_ms = NOW_MS + GATEWAY_TTL_MS - 1;
+    store
+        .announce(&status("http://a", 1), NOW_MS)
+        .await
+        .unwrap();
+    store
+        .announce(&status("http://b", 2), NOW_MS)
+        .await
+        .unwrap();
+    store
+        .announce(&status("http://b", 3), later_ms)
+        .await
+        .unwrap();
+    let both = [status("http://a", 1), status("http://b", 3)];
+    assert_eq!(known(later_ms).await, both);
+    assert_eq!(known(later_ms + 2).await, both[1..]);
+    assert_eq!(known(later_ms + GATEWAY_TTL_MS).await, []);
 }
 
 async fn changes_name_who_changed(store: &dyn PresenceStore) {

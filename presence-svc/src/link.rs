@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use heddle_kit::SharedClock;
 use heddle_kit::link::Outbox;
-use heddle_proto::internal::{PresenceAnswer, PresenceLinkRequest, PresenceQuery, WatchChange};
+use heddle_proto::ids::NAME_BYTES_MAX;
+use heddle_proto::internal::{
+    GatewayList, GatewayStatus, PresenceAnswer, PresenceLinkRequest, PresenceQuery, WatchChange,
+};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,8 @@ use crate::wire::{Batch, Down, is_name, presence};
 const FRAMES_AT_ONCE_MAX: usize = 64;
 /// News wait for room while more items than this wait to be written, so that answers have room.
 const NEWS_WAITING_MAX: usize = 2 * 1024;
+/// Bytes of a gateway's address.
+const ADDRESS_BYTES_MAX: usize = 512;
 /// The store's answers are waited for this long; what was asked for is then given up.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -128,16 +133,20 @@ impl GatewayLink {
     /// Brings what the gateway sent to the store, in few batches.
     async fn take(&mut self, frames: &mut Vec<PresenceLinkRequest>) -> Result<(), Status> {
         let mut batch = Batch::default();
-        let mut queries = Vec::new();
+        let (mut queries, mut status) = (Vec::new(), None);
         for frame in frames.drain(..) {
             let gateway = self.gateway(&frame.gateway_id)?;
             batch.add_reports(&gateway, frame.reports);
             batch.add_settings(frame.statuses);
             self.watch(frame.watches);
             queries.extend(frame.queries);
+            status = frame.gateway.or(status);
         }
         if let Err(error) = self.store(batch).await {
             tracing::warn!(%error, "reports were lost; the next ones mend it");
+        }
+        if let Some(status) = status {
+            self.announce(status).await;
         }
         for query in queries {
             let answer = Down::Answer(self.answer(query).await);
@@ -145,6 +154,27 @@ impl GatewayLink {
             let _full = self.outbox.try_send(answer);
         }
         Ok(())
+    }
+
+    /// Passes on what the gateway says of itself, and tells it of all others.
+    async fn announce(&self, status: GatewayStatus) {
+        if status.address.len() > ADDRESS_BYTES_MAX || status.region.len() > NAME_BYTES_MAX {
+            return tracing::warn!("a gateway's address or region is too long; it is not listed");
+        }
+        let now_ms = self.clock.now_ms();
+        let listing = async {
+            self.store.announce(&status, now_ms).await?;
+            self.store.gateways(now_ms).await
+        };
+        match within_timeout(listing).await {
+            Ok(gateways) => {
+                // Full: it asks again in a few seconds.
+                let _full = self
+                    .outbox
+                    .try_send(Down::Gateways(GatewayList { gateways }));
+            }
+            Err(error) => tracing::warn!(%error, "gateways are not told of each other"),
+        }
     }
 
     fn gateway(&mut self, said: &str) -> Result<Arc<str>, Status> {

@@ -5,10 +5,16 @@
 
 use std::sync::Arc;
 
+use heddle_proto::internal::GatewayStatus;
 use tokio::sync::broadcast;
 use tonic::async_trait;
 
 use crate::rules::{Facts, SessionKey, UserId};
+
+/// How long a gateway is known after its last word (milliseconds); it says one every 5 s.
+pub const GATEWAY_TTL_MS: u64 = 15_000;
+/// Gateways that are known at once; one more is not taken.
+pub const GATEWAYS_MAX: usize = 4_096;
 
 /// Users of whom something may have changed.
 pub type Hint = Arc<[UserId]>;
@@ -60,6 +66,13 @@ pub trait PresenceStore: Send + Sync + 'static {
 
     /// Replaces what these users say of themselves.
     async fn set(&self, settings: &[Setting]) -> Result<(), StoreError>;
+
+    /// A gateway says of itself what clients may know; it is known by its address for
+    /// [`GATEWAY_TTL_MS`], and a later word replaces an earlier one.
+    async fn announce(&self, gateway: &GatewayStatus, now_ms: u64) -> Result<(), StoreError>;
+
+    /// The gateways that have announced themselves within the TTL, in no order.
+    async fn gateways(&self, now_ms: u64) -> Result<Vec<GatewayStatus>, StoreError>;
 
     /// Hints of changes from now on. A receiver that lags has lost some and must look up anew.
     fn changes(&self) -> broadcast::Receiver<Hint>;

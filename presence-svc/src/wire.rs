@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use heddle_proto::ids::NAME_BYTES_MAX;
 use heddle_proto::internal::{
-    PresenceAnswer, PresenceLinkResponse, SessionReport, SessionState, StatusChange,
+    GatewayList, PresenceAnswer, PresenceLinkResponse, SessionReport, SessionState, StatusChange,
 };
 use heddle_proto::time::timestamp;
 use heddle_proto::v1::Presence;
@@ -26,6 +26,7 @@ const STATUS_BYTES_MAX: usize = 1024;
 pub enum Down {
     News(Presence),
     Answer(PresenceAnswer),
+    Gateways(GatewayList),
     /// The end of the stream.
     End(Status),
 }
@@ -35,6 +36,7 @@ impl Down {
         match self {
             Self::News(presence) => presence.encoded_len(),
             Self::Answer(answer) => answer.encoded_len(),
+            Self::Gateways(gateways) => gateways.encoded_len(),
             Self::End(_) => 0,
         }
     }
@@ -47,6 +49,7 @@ pub fn frame(items: Vec<Down>) -> Result<PresenceLinkResponse, Status> {
         match item {
             Down::News(presence) => frame.changes.push(presence),
             Down::Answer(answer) => frame.answers.push(answer),
+            Down::Gateways(gateways) => frame.gateways = Some(gateways),
             Down::End(status) => return Err(status),
         }
     }

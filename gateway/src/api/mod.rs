@@ -9,6 +9,7 @@
 mod conversations;
 mod convert;
 mod devices;
+mod discovery;
 mod events;
 mod history;
 mod members;

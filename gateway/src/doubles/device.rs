@@ -129,11 +129,16 @@ impl Device {
         self.send(0, Up::Ack(ack)).await;
     }
 
-    /// The GoAway that ends the stream.
+    /// Why the stream ends.
     pub async fn gone(&mut self) -> v1::GoAwayReason {
+        self.gone_away().await.reason()
+    }
+
+    /// The GoAway that ends the stream.
+    pub async fn gone_away(&mut self) -> v1::GoAway {
         loop {
             match self.next().await {
-                Some(Frame::GoAway(go_away)) => return go_away.reason(),
+                Some(Frame::GoAway(go_away)) => return go_away,
                 Some(_) => {}
                 None => panic!("ended without a word"),
             }

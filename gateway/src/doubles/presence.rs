@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use heddle_proto::{
     internal::{
-        PresenceAnswer, PresenceLinkRequest, PresenceLinkResponse,
+        GatewayList, GatewayStatus, PresenceAnswer, PresenceLinkRequest, PresenceLinkResponse,
         presence_link_service_server::PresenceLinkService,
     },
     v1,
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-/// A presence service in which everybody is online.
+/// A presence service in which everybody is online, and each gateway has another beside it.
 #[derive(Clone, Default)]
 pub struct Presence(Arc<Mutex<State>>);
 
@@ -62,10 +62,18 @@ impl Presence {
                 presences: query.user_ids.iter().map(|user| online(user)).collect(),
             };
             let answers: Vec<_> = frame.queries.iter().map(answer).collect();
+            let other = |own: &GatewayStatus| GatewayStatus {
+                address: "http://other".into(),
+                ..own.clone()
+            };
+            let gateways = frame.gateway.as_ref().map(|own| GatewayList {
+                gateways: vec![own.clone(), other(own)],
+            });
             self.0.lock().unwrap().seen.push(frame);
-            if !answers.is_empty() {
+            if !answers.is_empty() || gateways.is_some() {
                 let frame = PresenceLinkResponse {
                     answers,
+                    gateways,
                     ..Default::default()
                 };
                 let _gone = stream.send(Ok(frame)).await;

@@ -49,6 +49,7 @@ impl PresenceClient {
                 .iter()
                 .map(|session| report(session, session.is_foreground())),
         );
+        self.announce(edge);
         let watched = Change {
             added: self.watches().users(),
             removed: Vec::new(),
@@ -76,6 +77,9 @@ impl PresenceClient {
             for presence in &frame.changes {
                 self.changed(edge, presence);
             }
+            if let Some(list) = frame.gateways {
+                self.gateways.learn(list.gateways);
+            }
             for answer in frame.answers {
                 let asked = self.queries().remove(&answer.id);
                 if let Some(asked) = asked {
@@ -94,6 +98,7 @@ fn size_of(item: &Item) -> usize {
         Item::Watch(watch) => watch.encoded_len(),
         Item::Query(query) => query.encoded_len(),
         Item::Status(status) => status.encoded_len(),
+        Item::Gateway(status) => status.encoded_len(),
     }
 }
 
@@ -105,6 +110,7 @@ fn frame(items: Vec<Item>) -> PresenceLinkRequest {
             Item::Watch(watch) => frame.watches.push(watch),
             Item::Query(query) => frame.queries.push(query),
             Item::Status(status) => frame.statuses.push(status),
+            Item::Gateway(status) => frame.gateway = Some(status),
         }
     }
     frame

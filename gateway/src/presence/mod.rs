@@ -7,16 +7,18 @@
 //! is.
 
 mod allow;
+pub mod gateways;
 mod link;
 mod watch;
 
 use crate::{edge::Edge, session::Session, validate::At};
+use gateways::Gateways;
 use heddle_kit::link::Outbox;
 use heddle_kit::{AnyOf, Tasks};
 use heddle_proto::{
     errors::Fault,
     internal::{
-        PresenceQuery, SessionReport, SessionState, StatusChange, WatchChange,
+        GatewayStatus, PresenceQuery, SessionReport, SessionState, StatusChange, WatchChange,
         raw_open_session_response::Frame,
     },
     v1::{self, ErrorReason, Presence, result::Outcome},
@@ -42,6 +44,7 @@ enum Item {
     Watch(WatchChange),
     Query(PresenceQuery),
     Status(StatusChange),
+    Gateway(GatewayStatus),
 }
 
 /// The way to presence-svc.
@@ -52,6 +55,8 @@ pub struct PresenceClient {
     queries: Mutex<HashMap<u64, oneshot::Sender<Vec<Presence>>>>,
     next_id: AtomicU64,
     tasks: Tasks,
+    /// The gateways that presence-svc knows.
+    pub gateways: Gateways,
 }
 
 impl PresenceClient {
@@ -64,6 +69,7 @@ impl PresenceClient {
             queries: Mutex::default(),
             next_id: AtomicU64::new(1),
             tasks,
+            gateways: Gateways::default(),
         }
     }
 
@@ -116,6 +122,12 @@ impl PresenceClient {
             due.iter()
                 .map(|session| report(session, session.is_foreground())),
         );
+    }
+
+    /// Says what this gateway is, if clients are to find it; the answer tells of the others.
+    pub fn announce(&self, edge: &Edge) {
+        let status = gateways::own(&edge.options, edge.sessions.len(), edge.is_draining());
+        self.send(status.map(Item::Gateway));
     }
 
     /// Sets a user's own status.

@@ -116,6 +116,32 @@ async fn who_does_not_ping_in_the_foreground_is_gone() {
 }
 
 #[tokio::test]
+async fn who_is_sent_away_is_told_where_else_to_go() {
+    let world = World::with(|options| options.public_url = Some("http://this".into())).await;
+    let (mut device, _) = Device::open(&world, "ann").await;
+    until("the other gateway is known", || {
+        !world.gateway.elsewhere().is_empty()
+    })
+    .await;
+    let tasks = world.tasks.clone();
+    let draining = tokio::spawn(async move { tasks.drain(Duration::from_secs(8)).await });
+    let gone = device.gone_away().await;
+    assert_eq!(gone.reason(), GoAwayReason::Draining);
+    assert_eq!(gone.addresses, ["http://other"]);
+    drop(device);
+    draining.await.unwrap();
+    let said = world
+        .presence
+        .seen()
+        .into_iter()
+        .filter_map(|frame| frame.gateway);
+    assert!(
+        said.last().is_some_and(|last| last.draining),
+        "it says that it drains"
+    );
+}
+
+#[tokio::test]
 async fn an_old_session_ends_in_good_order_and_may_come_back() {
     let world = World::with(|options| options.session_age_max_ms = 200).await;
     let (mut device, _) = Device::open(&world, "ann").await;

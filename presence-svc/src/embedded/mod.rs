@@ -12,11 +12,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use heddle_proto::internal::GatewayStatus;
 use tokio::sync::broadcast;
 use tonic::async_trait;
 
 use crate::rules::{Facts, Life, Timing, UserId};
-use crate::store::{Hint, PresenceStore, Session, Setting, StoreError};
+use crate::store::{
+    GATEWAY_TTL_MS, GATEWAYS_MAX, Hint, PresenceStore, Session, Setting, StoreError,
+};
 pub use snapshot::OpenError;
 use snapshot::SavedUser;
 pub(crate) use snapshot::{SnapshotDir, keep};
@@ -34,6 +37,8 @@ pub struct EmbeddedStore {
     hasher: RandomState,
     timing: Timing,
     hints: broadcast::Sender<Hint>,
+    /// Gateways by address, and until when they are known.
+    gateways: Mutex<HashMap<String, (u64, GatewayStatus)>>,
     /// Counts changes, so that an idle store writes nothing.
     changed: AtomicU64,
 }
@@ -68,6 +73,7 @@ impl EmbeddedStore {
             hasher: RandomState::new(),
             timing,
             hints: broadcast::Sender::new(HINTS_WAITING_MAX),
+            gateways: Mutex::default(),
             changed: AtomicU64::new(0),
         }
     }
@@ -103,6 +109,13 @@ impl EmbeddedStore {
             // Fails only while nobody listens.
             let _no_listener = self.hints.send(users.into());
         }
+    }
+
+    /// The gateways that are known now.
+    fn known_gateways(&self, now_ms: u64) -> MutexGuard<'_, HashMap<String, (u64, GatewayStatus)>> {
+        let mut known = self.gateways.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (until_ms, _)| *until_ms > now_ms);
+        known
     }
 
     fn changed(&self) -> u64 {
@@ -202,6 +215,21 @@ impl PresenceStore for EmbeddedStore {
         }
         self.announce(changed, refused);
         Ok(())
+    }
+
+    async fn announce(&self, gateway: &GatewayStatus, now_ms: u64) -> Result<(), StoreError> {
+        let mut known = self.known_gateways(now_ms);
+        if known.len() >= GATEWAYS_MAX && !known.contains_key(&gateway.address) {
+            return Err(StoreError("too many gateways".into()));
+        }
+        let until_ms = now_ms + GATEWAY_TTL_MS;
+        known.insert(gateway.address.clone(), (until_ms, gateway.clone()));
+        Ok(())
+    }
+
+    async fn gateways(&self, now_ms: u64) -> Result<Vec<GatewayStatus>, StoreError> {
+        let known = self.known_gateways(now_ms);
+        Ok(known.values().map(|(_, gateway)| gateway.clone()).collect())
     }
 
     fn changes(&self) -> broadcast::Receiver<Hint> {

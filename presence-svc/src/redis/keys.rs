@@ -3,6 +3,8 @@
 //! - `heddle:l:{B}:USER`: the user's life, sessions with their ends and last seen; kept until the
 //!   user has been unseen for long.
 //! - `heddle:u:{B}:USER`: status and hiding, of those who have set any; kept for ever.
+//! - `heddle:g:{gateways}:ADDRESS`: what a gateway says of itself; kept while it does.
+//! - `heddle:g:{gateways}`: their addresses, ordered by when they end.
 //! - `heddle:changes`: the channel of users who may have changed.
 //!
 //! `B` is one of [`BUCKETS`] numbers, by the user; it stands in braces, so Redis Cluster takes it
@@ -15,6 +17,14 @@
 const BUCKETS: u32 = 256;
 /// The channel of hints.
 pub const CHANGES: &str = "heddle:changes";
+
+/// Which gateways there are.
+pub const GATEWAYS: &str = "heddle:g:{gateways}";
+
+/// Where a gateway's word lies.
+pub fn gateway_key(address: &str) -> String {
+    format!("{GATEWAYS}:{address}")
+}
 
 fn bucket(user: &str) -> u32 {
     crc32c::crc32c(user.as_bytes()) % BUCKETS

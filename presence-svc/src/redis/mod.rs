@@ -1,7 +1,7 @@
 //! Redis: presence for several presence processes, in one Redis 7 or a Redis Cluster.
 //!
 //! `keys` says where what lies, `saved` how it is written, `options` what the settings mean,
-//! `connection` sends commands, `keeper` holds the connection and hears the hints. The rules are
+//! `gateways` lists gateways, `connection` sends commands, `keeper` holds the connection and hears the hints. The rules are
 //! `rules`', the law is [`PresenceStore`]'s.
 //!
 //! A change of lives is read, computed here by [`Life`], and written if nobody else was faster
@@ -13,6 +13,7 @@
 mod connection;
 #[cfg(test)]
 mod figures;
+mod gateways;
 mod keeper;
 mod keys;
 mod options;
@@ -23,6 +24,7 @@ pub(crate) mod server;
 use std::collections::HashMap;
 
 use heddle_kit::Tasks;
+use heddle_proto::internal::GatewayStatus;
 use redis::{Cmd, Value, cmd};
 use tokio::sync::{broadcast, watch};
 use tonic::async_trait;
@@ -284,6 +286,14 @@ impl PresenceStore for RedisPresence {
         self.run(writes).await?;
         let users: Vec<UserId> = last.iter().map(|setting| setting.user.clone()).collect();
         self.publish(&users).await
+    }
+
+    async fn announce(&self, gateway: &GatewayStatus, now_ms: u64) -> Result<(), StoreError> {
+        self.announce_gateway(gateway, now_ms).await
+    }
+
+    async fn gateways(&self, now_ms: u64) -> Result<Vec<GatewayStatus>, StoreError> {
+        self.known_gateways(now_ms).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Hint> {
