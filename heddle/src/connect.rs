@@ -26,10 +26,10 @@ pub struct ConnectArgs {
         hide_env_values = true
     )]
     token: Option<String>,
-    /// The server
-    #[arg(long, value_name = "URL", env = "HEDDLE_TARGET")]
+    /// The server; several gateways of one deployment are separated by commas
+    #[arg(long, value_name = "URL", env = "HEDDLE_TARGET", value_delimiter = ',')]
     #[arg(default_value = "http://127.0.0.1:7447")]
-    target: String,
+    target: Vec<String>,
     /// Whom to trust with an https target, PEM
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -55,7 +55,7 @@ impl ConnectArgs {
     /// The client; connections are made when they are needed.
     pub fn client(&self) -> Outcome<Client> {
         let mut builder = Client::builder()
-            .address(&self.target)
+            .addresses(self.target.iter().cloned())
             .device_id(&self.device);
         if let Some(path) = &self.ca {
             let pem = std::fs::read(path).map_err(|error| {
