@@ -45,7 +45,8 @@ pub fn buf(repo: &Repo) -> Result<PathBuf, Failure> {
         npm.arg("install").arg("--prefix").arg(directory(repo));
         npm.args(["--no-audit", "--no-fund", "--no-save", "--no-package-lock"]);
         // Without a network this is said within a minute, not after npm's ten.
-        npm.args(["--fetch-retries=1", "--fetch-retry-maxtimeout=5000", BUF]);
+        npm.args(["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]);
+        npm.args(["--fetch-retry-maxtimeout=5000", BUF]);
         command::run(&mut npm).map_err(|why| cannot("buf", &why, "install Node.js with npm"))?;
     }
     Ok(program)

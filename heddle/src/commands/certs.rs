@@ -52,7 +52,7 @@ pub struct CertsArgs {
     #[arg(long, value_name = "DOMAIN", default_value = "heddle")]
     domain: String,
     /// Days for which the services' certificates are good
-    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=825))]
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = days())]
     days: u16,
     /// Print JSON
     #[arg(long)]
@@ -141,6 +141,11 @@ fn params(service: &str, args: &CertsArgs) -> Outcome<CertificateParams> {
     ];
     good_for(&mut params, args.days.into());
     Ok(params)
+}
+
+/// As long as browsers and cert-manager would take.
+fn days() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=825)
 }
 
 fn good_for(params: &mut CertificateParams, days: i64) {

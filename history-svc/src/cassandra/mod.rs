@@ -2,9 +2,10 @@
 //!
 //! `store` is the trait's door and `lane` the order of one shard's commits; `commit` forms and
 //! carries them out, `after` does what follows a committed row; `epoch` raises and verifies epochs,
-//! `tail` takes logs over, `reads` reads; `leases` says which chat nodes are there. Pure: `chain` (which rows are the log), `record` (a row's
-//! cell), `owners` (timestamps), `heads`, `picker`. `schema`, `migrate`, `preflight`, `session` and
-//! `statements` stand between all of them and the driver.
+//! `tail` takes logs over, `reads` reads; `leases` says which chat nodes are there. Pure: `chain`
+//! (which rows are the log), `record` (a row's cell), `owners` (timestamps), `heads`, `picker`.
+//! `schema`, `migrate`, `preflight`, `session` and `statements` stand between all of them and the
+//! driver.
 //!
 //! Invariant: the epoch-verified group commit of DESIGN section 5: rows are written, then the epoch
 //! is read, then `COMMITTED` is answered. No statement on a log's tables is without an explicit

@@ -4,8 +4,9 @@
 //! through [`crate::link::Link::Local`] would have none of them. [`Guarded`] holds all of them in
 //! one tower service; [`mod@crate::serve`] puts it behind sockets, a local link calls it directly.
 //!
-//! Invariant: a handler runs only with a permit, a [`Deadline`] and a [`Peer`] that may call it ([`callers`]); whatever happens
-//! in it, the caller gets a gRPC status, never a transport error or a panic.
+//! Invariant: a handler runs only with a permit, a [`Deadline`] and a [`Peer`] that may call it
+//! ([`callers`]); whatever happens in it, the caller gets a gRPC status, never a transport error or
+//! a panic.
 
 pub mod callers;
 pub mod deadline;

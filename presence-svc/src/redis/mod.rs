@@ -1,8 +1,8 @@
 //! Redis: presence for several presence processes, in one Redis 7 or a Redis Cluster.
 //!
 //! `keys` says where what lies, `saved` how it is written, `options` what the settings mean,
-//! `gateways` lists gateways, `connection` sends commands, `keeper` holds the connection and hears the hints. The rules are
-//! `rules`', the law is [`PresenceStore`]'s.
+//! `gateways` lists gateways, `connection` sends commands, `keeper` holds the connection and hears
+//! the hints. The rules are `rules`', the law is [`PresenceStore`]'s.
 //!
 //! A change of lives is read, computed here by [`Life`], and written if nobody else was faster
 //! (else anew), so there is one set of rules for all backends and no rule in a script.
