@@ -74,6 +74,12 @@ pub const STEPS: &[Step] = &[
         run: unit,
     },
     Step {
+        name: "model",
+        about: "the commit protocol, searched exhaustively",
+        needs: None,
+        run: model,
+    },
+    Step {
         name: "docs",
         about: "rustdoc, file names, pages that are made, planted bugs",
         needs: Some("build"),
@@ -162,6 +168,13 @@ fn unit(repo: &Repo, tally: &mut Tally) -> Outcome {
     node?;
     redis?;
     Ok(said(tally))
+}
+
+fn model(_: &Repo, _: &mut Tally) -> Outcome {
+    let mut cargo = tools::cargo();
+    cargo.args(["run", "--release", "--package", "heddle-model"]);
+    command::run(cargo.args(build::locked()))?;
+    Ok("exhaustive (docs/model.md)".to_owned())
 }
 
 fn docs(repo: &Repo, _: &mut Tally) -> Outcome {

@@ -51,6 +51,7 @@ const LADDER: &[(&str, &[&str])] = &[
             "heddle",
         ],
     ),
+    ("heddle-model", &[]),
     ("xtask", &["heddle-lab"]),
 ];
 
