@@ -1,14 +1,16 @@
 //! Cluster: real processes on loopback, with several chat nodes that share the shards.
 //!
+//! `heddle_plan` says what each is told. The event store is embedded, so there is one history-svc.
+//!
 //! Invariant: processes end with the value that owns them; ports are free when they are chosen.
 
 use crate::{keys::Signer, missing, wait::eventually, world::Failure};
 use heddle_lab::target::{Target, TokenMint};
+use heddle_plan::{Ports, Service, Size, Stores, text, url};
 use heddle_proto::internal::{LeaseRequest, LiveNode, store_service_client::StoreServiceClient};
-use serde_json::json;
 use std::{
     collections::BTreeSet,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -23,7 +25,7 @@ pub const BINARIES: [&str; 5] = [
     "gateway",
 ];
 /// Shards of a cluster here.
-pub const SHARDS: usize = 16;
+pub const SHARDS: usize = heddle_plan::SHARDS as usize;
 
 /// Where cargo puts the binaries. Without them nothing is proved, which is loud, and in CI a
 /// failure.
@@ -59,29 +61,26 @@ pub fn command(binary: &Path, settings: &[String]) -> Command {
 }
 
 /// A port that was free a moment ago; `held` keeps it until all are chosen.
-fn free(held: &mut Vec<TcpListener>) -> Result<SocketAddr, Failure> {
+fn free(held: &mut Vec<TcpListener>) -> Result<u16, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
+    let port = listener.local_addr()?.port();
     held.push(listener);
-    Ok(address)
+    Ok(port)
 }
 
 /// The processes.
 pub struct Cluster {
-    dir: TempDir,
+    _dir: TempDir,
     binaries: PathBuf,
-    gateway: SocketAddr,
-    history: SocketAddr,
-    presence: SocketAddr,
-    notify: SocketAddr,
-    chat: Vec<SocketAddr>,
+    ports: Ports,
+    chat: Vec<Service>,
     private_pem: PathBuf,
     others: Vec<Child>,
     nodes: Vec<Option<Child>>,
 }
 
 impl Cluster {
-    /// One of each service, and so many chat nodes. None: the binaries are not there.
+    /// So many chat nodes, and what they need. None: the binaries are not there.
     pub async fn start(chat_nodes: usize) -> Result<Option<Self>, Failure> {
         let Some(binaries) = binaries()? else {
             return Ok(None);
@@ -92,25 +91,42 @@ impl Cluster {
         let (_, private) = Signer::create_pair(&public_pem)?;
         let private_pem = dir.path().join("private.pem");
         std::fs::write(&private_pem, private)?;
+        let stores = Stores {
+            dir: dir.path().join("data").display().to_string(),
+            cassandra: Vec::new(),
+            keyspace: None,
+            redis: Vec::new(),
+            auth: text("gateway.auth.key_file", &public_pem.display().to_string()),
+        };
+        let size = Size {
+            chat: chat_nodes,
+            gateway: 1,
+            ..Size::default()
+        };
         let mut held = Vec::new();
-        let chat: Result<_, _> = (0..chat_nodes).map(|_| free(&mut held)).collect();
+        let ports = Ports::choose(size.over(&stores), |_| free(&mut held))?;
+        let (chat, others): (Vec<_>, Vec<_>) = heddle_plan::services(&ports, &stores)
+            .into_iter()
+            .partition(|service| service.binary == "chat-svc");
         let mut cluster = Self {
-            dir,
+            _dir: dir,
             binaries,
-            gateway: free(&mut held)?,
-            history: free(&mut held)?,
-            presence: free(&mut held)?,
-            notify: free(&mut held)?,
-            chat: chat?,
+            ports,
+            chat,
             private_pem,
             others: Vec::new(),
             nodes: (0..chat_nodes).map(|_| None).collect(),
         };
         drop(held);
-        for service in ["history-svc", "notify-svc", "presence-svc", "gateway"] {
-            let settings = cluster.settings(service, &public_pem);
-            let process = command(&cluster.binaries.join(service), &settings).spawn()?;
-            cluster.others.push(process);
+        for mut service in others {
+            if service.binary == "history-svc" {
+                let any_disk = "history.disk_free_bytes_min=0".to_owned();
+                service.settings.push(any_disk);
+            }
+            let binary = cluster.binaries.join(service.binary);
+            cluster
+                .others
+                .push(command(&binary, &service.settings).spawn()?);
         }
         for node in 0..chat_nodes {
             cluster.start_node(node)?;
@@ -120,24 +136,17 @@ impl Cluster {
 
     /// Where clients connect, and how they sign in.
     pub fn target(&self) -> Result<Target, Failure> {
-        let url = format!("http://{}", self.gateway);
-        let tokens = TokenMint::ed25519_pem(&self.private_pem)?;
-        Ok(Target { url, tokens })
+        Ok(Target {
+            url: url(self.ports.gateway[0]),
+            others: Vec::new(),
+            tokens: TokenMint::ed25519_pem(&self.private_pem)?,
+        })
     }
 
     /// Starts a chat node.
     pub fn start_node(&mut self, node: usize) -> Result<(), Failure> {
-        let settings = [
-            format!("listen={}", json!(self.chat[node].to_string())),
-            format!(
-                "history_urls={}",
-                json!([format!("http://{}", self.history)])
-            ),
-            format!("notify_urls={}", json!([format!("http://{}", self.notify)])),
-            format!("chat.node={}", json!(format!("node-{node}"))),
-            format!("chat.shards={SHARDS}"),
-        ];
-        let process = command(&self.binaries.join("chat-svc"), &settings).spawn()?;
+        let service = &self.chat[node];
+        let process = command(&self.binaries.join(service.binary), &service.settings).spawn()?;
         self.nodes[node] = Some(process);
         Ok(())
     }
@@ -162,7 +171,7 @@ impl Cluster {
 
     /// Who has leases, as history-svc says.
     pub async fn leases(&self) -> Result<Vec<LiveNode>, Failure> {
-        let url = format!("http://{}", self.history);
+        let url = url(self.ports.history[0]);
         let ask = LeaseRequest {
             node: "observer".into(),
             ..Default::default()
@@ -183,31 +192,5 @@ impl Cluster {
             (nodes.len() == count && once && each).then_some(())
         })
         .await;
-    }
-
-    fn settings(&self, service: &str, public_pem: &Path) -> Vec<String> {
-        let text = |field: &str, value: &str| format!("{field}={}", json!(value));
-        let listen = |address: SocketAddr| text("listen", &address.to_string());
-        let url = |address: &SocketAddr| format!("http://{address}");
-        let data = self.dir.path().join("data").display().to_string();
-        match service {
-            "history-svc" => vec![
-                listen(self.history),
-                text("history.data_dir", &data),
-                "history.disk_free_bytes_min=0".into(),
-            ],
-            "notify-svc" => vec![listen(self.notify)],
-            "presence-svc" => vec![listen(self.presence), text("presence.data_dir", &data)],
-            _ => vec![
-                listen(self.gateway),
-                format!(
-                    "chat_urls={}",
-                    json!(self.chat.iter().map(url).collect::<Vec<_>>())
-                ),
-                format!("history_urls={}", json!([url(&self.history)])),
-                format!("presence_urls={}", json!([url(&self.presence)])),
-                text("gateway.auth.key_file", &public_pem.display().to_string()),
-            ],
-        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchOptions, compare::CompareOptions};
-use crate::faults::{self, FaultError, cycles::CycleOptions, power::PowerOptions};
+use crate::faults::{self, FaultError, cluster::Kind, cycles::CycleOptions, power::PowerOptions};
 use crate::profile::{self, ProfileOptions};
 use crate::relay::{Mode, serve};
 use crate::replay::{self, ReplayOptions};
@@ -47,6 +47,20 @@ enum Command {
     Replay(ReplayOptions),
     /// Kill the server at random instants and check what everybody got
     Kill(CycleOptions),
+    /// Kill one node of Cassandra out of three
+    CassandraNode(CycleOptions),
+    /// Stop one node of Cassandra out of three for a while, then two
+    CassandraDown(CycleOptions),
+    /// Kill Redis
+    Redis(CycleOptions),
+    /// Let Redis forget everything
+    RedisFlush(CycleOptions),
+    /// Kill Redis, and start it again a minute later
+    RedisDown(CycleOptions),
+    /// Stop a chat node for three lease times, and let it go on
+    Pause(CycleOptions),
+    /// Kill everything at once, engines among it
+    Everything(CycleOptions),
     /// Cut the power of the server's disk at random instants and check what everybody got
     Power(PowerOptions),
     /// Fill the server's disk and make room again, at random instants, and check what everybody got
@@ -102,11 +116,22 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::Bench(options) => bench(&options).await,
         Command::Replay(options) => replay(&options).await,
         Command::Kill(options) => Ok(faults::kill::run(&options).await?),
+        Command::CassandraNode(options) => strike(Kind::CassandraNode, &options).await,
+        Command::CassandraDown(options) => strike(Kind::CassandraDown, &options).await,
+        Command::Redis(options) => strike(Kind::Redis, &options).await,
+        Command::RedisFlush(options) => strike(Kind::RedisFlush, &options).await,
+        Command::RedisDown(options) => strike(Kind::RedisDown, &options).await,
+        Command::Pause(options) => strike(Kind::Pause, &options).await,
+        Command::Everything(options) => strike(Kind::Everything, &options).await,
         Command::Power(options) => Ok(faults::power::run(&options).await?),
         Command::Full(options) => Ok(faults::full::run(&options).await?),
         Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),
         Command::Profile(options) => profile::run(&options).await.map_err(Failure::from),
     }
+}
+
+async fn strike(kind: Kind, options: &CycleOptions) -> Result<bool, Failure> {
+    Ok(faults::cluster::run(kind, options).await?)
 }
 
 /// `bench`, for whoever has parsed its options.

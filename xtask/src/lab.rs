@@ -3,17 +3,23 @@
 //! Builds the `heddle` and `heddle-lab` programs and lets the latter do it, since xtask itself
 //! depends on nothing of Heddle. Invariant: both programs are of one build.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::build::program;
 use crate::cassandra;
 use crate::check::Failure;
+use crate::cluster;
 use crate::command;
 use crate::repo::Repo;
 use crate::tools;
 
 /// The page that a bench writes.
 const PAGE: &str = "docs/performance.md";
+
+/// Tells the lab how nodes of Cassandra are started.
+const NODES: &str = "TEST_CASSANDRA_NODES";
 
 /// Runs Heddle and the bare relays in turns; always a release build.
 pub fn bench(repo: &Repo, quick: bool, json: bool) -> Result<bool, Failure> {
@@ -48,8 +54,39 @@ pub fn profile(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
 
 /// Runs a fault suite, with its own arguments: `kill --shape one --cycles 10 --seed 1 --json`.
 pub fn faults(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
-    let mut lab = built(repo, program(repo, true, "heddle").exists())?;
+    let release = program(repo, true, "heddle").exists();
+    let mut lab = match arguments.iter().any(|word| word == "cluster") {
+        true => built_whole(repo, release)?,
+        false => built(repo, release)?,
+    };
+    let nodes = match arguments.first().map(String::as_str) {
+        Some("cassandra-node" | "cassandra-down" | "everything") => 3,
+        Some("redis" | "redis-flush" | "redis-down" | "pause") => 1,
+        _ => 0,
+    };
+    let theirs = std::env::var_os(cassandra::ADDRESS).is_some() && nodes < 3;
+    if nodes > 0 && !theirs {
+        lab.env(NODES, planned_nodes(repo, nodes)?);
+    }
     held(lab.args(arguments))
+}
+
+/// What the lab needs to start nodes of Cassandra, and to kill them.
+fn planned_nodes(repo: &Repo, count: usize) -> Result<PathBuf, Failure> {
+    let dir = repo.path("target/faults-cassandra");
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    let dirs: Vec<_> = (1..=count)
+        .map(|number| dir.join(number.to_string()))
+        .collect();
+    for (dir, node) in dirs.iter().zip(cassandra::ring(repo, &dirs, false)?) {
+        let words = std::iter::once(&node.program).chain(&node.arguments);
+        let words: Vec<_> = words.map(String::as_str).collect();
+        fs::write(dir.join("command"), words.join("\n"))?;
+        fs::write(dir.join("address"), node.address.to_string())?;
+    }
+    Ok(dir)
 }
 
 /// The cycles that every run of the test command makes, with what the step `build` has built.
@@ -89,6 +126,14 @@ fn built(repo: &Repo, release: bool) -> Result<Command, Failure> {
     ]);
     flag(&mut cargo, release, "--release");
     command::run(&mut cargo)?;
+    let mut lab = Command::new(program(repo, release, "heddle-lab"));
+    lab.current_dir(repo.root());
+    Ok(lab)
+}
+
+/// The same with the services' own programs beside it.
+fn built_whole(repo: &Repo, release: bool) -> Result<Command, Failure> {
+    cluster::build(release)?;
     let mut lab = Command::new(program(repo, release, "heddle-lab"));
     lab.current_dir(repo.root());
     Ok(lab)

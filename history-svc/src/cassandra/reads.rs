@@ -4,7 +4,9 @@
 //! was answered before the call is there. Take-overs go first, so that what they finish is seen by
 //! the other reads of the call.
 //!
-//! Invariant: of a log that is owned here nothing above its committed head is answered.
+//! Invariant: where a log ends is known to its owner alone: the one that a tail read names, whose
+//! head is here since the take-over. What this process remembers of others may be old, since a shard
+//! can be taken through another history-svc; all other reads name the head that they were granted.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -62,18 +64,8 @@ impl From<RowError> for ReadError {
 }
 
 impl Inner {
-    /// Nothing above this seq is read: the committed head where it is known.
-    fn cap(&self, log_id: &LogId) -> Option<u64> {
-        let head = self.heads.get(log_id)?;
-        self.owners.check(head.owner).ok()?;
-        Some(head.last_seq)
-    }
-
-    /// seq of the last event; 0: the log is empty.
+    /// seq of the last event, committed or not; 0: the log is empty.
     async fn end(&self, log_id: &LogId) -> Result<u64, ReadError> {
-        if let Some(head) = self.cap(log_id) {
-            return Ok(head);
-        }
         let anchor = self.anchor(log_id).await.map_err(RowError::from)?;
         let newest = bucket(anchor + 1);
         let newest = self.rows_down(log_id, newest, i64::MAX, 1).await?;
@@ -83,7 +75,13 @@ impl Inner {
     }
 
     async fn tail(&self, query: &TailRead) -> ReadResult {
-        let end = self.end(&query.log_id).await?;
+        let head = query
+            .owner
+            .and_then(|owner| self.heads.of(owner, &query.log_id));
+        let end = match head {
+            Some(head) => head.last_seq,
+            None => self.end(&query.log_id).await?,
+        };
         if query.from_seq == 0 {
             let mut picker = Picker::new(query.events_min, TAIL_BYTES_MAX);
             let mut rows = self.down(&query.log_id, 1, end, &mut picker).await?;
@@ -100,11 +98,10 @@ impl Inner {
     async fn range(&self, query: &RowsRead) -> ReadResult {
         let log_id = &query.log_id;
         let mut picker = Picker::new(query.events_max, query.bytes_max);
-        let cap = self.cap(log_id).unwrap_or(SEQ_MAX);
-        let (from_seq, mut to_seq) = (query.from_seq.max(1), query.to_seq.min(cap));
+        let (from_seq, mut to_seq) = (query.from_seq.max(1), query.to_seq.min(SEQ_MAX));
         let rows = if query.descending {
             // Far above the end there is no row to start from.
-            if cap == SEQ_MAX && self.row_at_or_below(log_id, to_seq).await?.is_none() {
+            if self.row_at_or_below(log_id, to_seq).await?.is_none() {
                 to_seq = to_seq.min(self.end(log_id).await?);
             }
             self.down(log_id, from_seq, to_seq, &mut picker).await?

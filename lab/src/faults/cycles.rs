@@ -1,6 +1,6 @@
 //! Cycles of a fault: the mixed workload, the fault at a random instant, all settled and checked.
 //!
-//! [`super::kill`], [`super::power`] and [`super::full`] say what the fault is. The server keeps
+//! [`super::kill`], [`super::cluster`], [`super::power`] and [`super::full`] say what the fault is. The server keeps
 //! its data over all cycles; each cycle has people and groups of its own, so that its history is
 //! complete.
 //!
@@ -25,6 +25,7 @@ use crate::target::{HeddleServer, Target, TargetError};
 use crate::workload::{Size, World};
 
 use super::FaultError;
+use super::cluster::Raw;
 
 /// Acknowledged sends before the fault, at least; up to twice as many.
 const ACKNOWLEDGED_MIN: u64 = 500;
@@ -80,6 +81,9 @@ pub struct CycleReport {
     pub in_flight_at_kill: Vec<u64>,
     /// How often each promise was broken.
     pub verdicts: BTreeMap<String, u64>,
+    /// What a client that never repeats has seen, where one took part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<Raw>,
     /// Sends that were never answered, and cycles with too few that were.
     #[serde(skip)]
     pub idle: u64,
@@ -95,6 +99,7 @@ impl CycleReport {
             .count();
         self.verdicts.values().all(|&count| count == 0)
             && self.idle == 0
+            && self.raw.as_ref().is_none_or(Raw::is_clean)
             && busy * 10 >= self.in_flight_at_kill.len() * 8
     }
 
@@ -165,8 +170,9 @@ impl Subject for Cluster {
 pub(super) trait Fault {
     /// What it strikes.
     type Subject: Subject;
+
     /// Its name, in the progress bar and in file names.
-    const NAME: &'static str;
+    fn name(&self) -> String;
 
     /// Strikes; what is dead then is started again.
     async fn strike(
@@ -174,6 +180,9 @@ pub(super) trait Fault {
         subject: &mut Self::Subject,
         chance: &mut StdRng,
     ) -> Result<(), FaultError>;
+
+    /// Adds what it has seen by itself.
+    fn report(&self, _: &mut CycleReport) {}
 }
 
 /// Runs all cycles and prints the result; false when something was broken.
@@ -188,7 +197,8 @@ pub(super) async fn run<F: Fault>(
         verdicts: names.into(),
         ..CycleReport::default()
     };
-    let progress = Progress::new(F::NAME, u64::from(options.cycles), options.json);
+    let name = fault.name();
+    let progress = Progress::new(&name, u64::from(options.cycles), options.json);
     for cycle in 1..=options.cycles {
         let began = Instant::now();
         let world = load(server.target(), cycle, chance.random()).await?;
@@ -199,7 +209,7 @@ pub(super) async fn run<F: Fault>(
         let history = world.settle().await?;
         let found = report.judge(&history);
         if found > 0 {
-            keep(options, F::NAME, cycle, &history, &server.log());
+            keep(options, &name, cycle, &history, &server.log());
         }
         progress.add(1);
         if !options.json {
@@ -209,6 +219,7 @@ pub(super) async fn run<F: Fault>(
         }
     }
     progress.finish();
+    fault.report(&mut report);
     let line = serde_json::to_string(&report).unwrap_or_default();
     println!("{line}");
     Ok(report.is_clean())

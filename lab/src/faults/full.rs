@@ -30,7 +30,10 @@ struct Full {
 
 impl Fault for Full {
     type Subject = HeddleServer;
-    const NAME: &'static str = "full";
+
+    fn name(&self) -> String {
+        "full".to_owned()
+    }
 
     async fn strike(
         &mut self,

@@ -7,19 +7,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use heddle_plan::Size;
 use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::FaultError;
 use super::cycles::{self, CycleOptions, Fault, Shape};
-use crate::target::cluster::{Cluster, ClusterSize};
+use crate::target::cluster::Cluster;
 use crate::target::{HeddleServer, ServerOptions, TargetError};
 
 struct Kill;
 
 impl Fault for Kill {
     type Subject = HeddleServer;
-    const NAME: &'static str = "kill";
+
+    fn name(&self) -> String {
+        "kill".to_owned()
+    }
 
     async fn strike(
         &mut self,
@@ -37,7 +41,10 @@ struct KillOne(BTreeMap<String, u32>);
 
 impl Fault for KillOne {
     type Subject = Cluster;
-    const NAME: &'static str = "kill-one";
+
+    fn name(&self) -> String {
+        "kill-one".to_owned()
+    }
 
     async fn strike(
         &mut self,
@@ -58,12 +65,8 @@ pub async fn run(options: &CycleOptions) -> Result<bool, FaultError> {
         return cycles::run(&mut Kill, &mut server, options).await;
     }
     let programs = programs(options.program.as_deref())?;
-    let mut cluster = Cluster::start(&programs, ClusterSize::default()).await?;
-    eprintln!(
-        "{} processes, event store: {}",
-        cluster.len(),
-        cluster.store()
-    );
+    let mut cluster = Cluster::start(&programs, Size::default()).await?;
+    eprintln!("{} processes, {}", cluster.len(), cluster.stores());
     let mut fault = KillOne::default();
     let clean = cycles::run(&mut fault, &mut cluster, options).await?;
     eprintln!("killed: {:?}", fault.0);
@@ -71,7 +74,7 @@ pub async fn run(options: &CycleOptions) -> Result<bool, FaultError> {
 }
 
 /// Where the services' programs lie: beside the one that is named, or beside this one.
-fn programs(named: Option<&Path>) -> Result<PathBuf, FaultError> {
+pub(super) fn programs(named: Option<&Path>) -> Result<PathBuf, FaultError> {
     let this = match named {
         Some(program) => Ok(program.to_owned()),
         None => std::env::current_exe(),

@@ -1,18 +1,21 @@
 //! What breaks Heddle on purpose, and what is judged afterwards: `cargo xtask faults`.
 //!
-//! [`kill`] sends SIGKILL at random instants under the mixed workload, [`power`] cuts the power of
-//! the disk under it, [`full`] lets the disk fill up; [`cycles`] is what they share, [`image`] the
-//! disk whose power can be cut, and [`control`] shows that the cut loses what was not synced.
+//! [`kill`] sends SIGKILL at random instants under the mixed workload, [`cluster`] strikes engines
+//! and whole clusters, [`power`] cuts the power of the disk under it, [`full`] lets the disk fill
+//! up; [`cycles`] is what they share, [`probe`] a client that never repeats, [`image`] the disk
+//! whose power can be cut, and [`control`] shows that the cut loses what was not synced.
 //!
 //! Invariant: a cycle counts only when enough was acknowledged in it, and verdicts are the
 //! checker's alone.
 
+pub mod cluster;
 pub mod control;
 pub mod cycles;
 pub mod full;
 pub mod image;
 pub mod kill;
 pub mod power;
+pub mod probe;
 
 use crate::target::TargetError;
 
@@ -36,6 +39,9 @@ pub enum FaultError {
     /// A power cut that loses nothing proves nothing.
     #[error("the power cut tells nothing apart: {0}")]
     Blunt(String),
+    /// The fault does not fit what it is to strike.
+    #[error("{0}")]
+    Unfit(String),
     /// Somebody pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,

@@ -33,7 +33,10 @@ struct Power {
 
 impl Fault for Power {
     type Subject = HeddleServer;
-    const NAME: &'static str = "power";
+
+    fn name(&self) -> String {
+        "power".to_owned()
+    }
 
     async fn strike(
         &mut self,

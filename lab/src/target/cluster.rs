@@ -1,83 +1,77 @@
-//! A cluster of our own: the five services as processes on loopback, with several chat nodes that
-//! share the shards.
+//! A cluster of our own: the five services as processes on loopback, several of each.
 //!
-//! The twin of [`super::server`] in the other shape. Its event store is embedded, or on the
-//! Cassandra node that `TEST_CASSANDRA` names, in a keyspace of its own.
+//! The twin of [`super::server`] in the other shape. `heddle_plan` says which processes there are,
+//! [`super::engines`] has Cassandra and Redis; without them there is one history-svc over an
+//! embedded store, and one presence-svc.
 //!
 //! Invariant: every process keeps its port and what it is told over restarts, so that the others
 //! find it again.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+use heddle_plan::{Ports, Service, Size, Stores, services, text, url};
 use tempfile::TempDir;
 
+use super::engines::Engines;
 use super::{Target, TargetError, TokenMint};
 use crate::process::{Ready, Server, ServerSpec, free_port};
 
 /// How long a service may take until its port takes connections; Cassandra's schema is made within.
-const READY_TIMEOUT: Duration = Duration::from_secs(90);
-/// Shards, whatever the number of chat nodes.
-const SHARDS: u32 = 16;
-/// Names a Cassandra node, as host:port.
-pub const CASSANDRA: &str = "TEST_CASSANDRA";
-
-/// How many of each.
-#[derive(Clone, Copy, Debug)]
-pub struct ClusterSize {
-    /// Chat nodes.
-    pub chat: usize,
-}
-
-impl Default for ClusterSize {
-    fn default() -> Self {
-        Self { chat: 3 }
-    }
-}
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The processes.
 #[derive(Debug)]
 pub struct Cluster {
+    /// Dropped before the engines.
     services: Vec<(String, Server)>,
+    engines: Engines,
     target: Target,
-    store: String,
     _dir: TempDir,
-}
-
-/// Where each listens, and where files lie.
-struct Places {
-    history: u16,
-    presence: u16,
-    notify: u16,
-    chat: Vec<u16>,
-    gateway: u16,
-    dir: PathBuf,
 }
 
 impl Cluster {
     /// Starts one; `programs`: where the services' programs lie.
-    pub async fn start(programs: &Path, size: ClusterSize) -> Result<Cluster, TargetError> {
+    pub async fn start(programs: &Path, size: Size) -> Result<Cluster, TargetError> {
         let io = |what| move |error| TargetError::Io { what, error };
         let dir = TempDir::new().map_err(io("a temporary directory"))?;
         let secret: [u8; 32] = rand::random();
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        std::fs::write(dir.path().join("secret"), &secret).map_err(io("the tokens' secret"))?;
-        let places = Places::choose(size, dir.path()).map_err(io("free ports"))?;
-        let (store, told) = places.store();
-        let mut services = Vec::new();
-        for (name, port, settings) in places.services(told) {
-            let spec = places.spec(programs, &name, port, settings);
-            services.push((name, Server::start(spec).await?));
-        }
+        let secret_file = dir.path().join("secret");
+        std::fs::write(&secret_file, &secret).map_err(io("the tokens' secret"))?;
+        let engines = Engines::start(dir.path()).await?;
+        let stores = Stores {
+            dir: dir.path().display().to_string(),
+            cassandra: engines.cassandra.clone(),
+            keyspace: Some(format!("lab_{:016x}", rand::random::<u64>())),
+            redis: engines
+                .redis
+                .iter()
+                .map(|at| format!("redis://{at}"))
+                .collect(),
+            auth: text(
+                "gateway.auth.hs256_secret_file",
+                &secret_file.display().to_string(),
+            ),
+        };
+        let ports = Ports::choose(size.over(&stores), |_| free_port()).map_err(io("free ports"))?;
+        let starting = services(&ports, &stores).into_iter().map(|service| {
+            let spec = spec(programs, dir.path(), &service);
+            async { Ok::<_, TargetError>((service.name, Server::start(spec).await?)) }
+        });
+        let services = try_join_all(starting).await?;
+        let mut urls = ports.gateway.iter().map(|port| url(*port));
         let target = Target {
-            url: format!("http://127.0.0.1:{}", places.gateway),
+            url: urls.next().unwrap_or_default(),
+            others: urls.collect(),
             tokens: TokenMint::secret(secret.as_bytes()),
         };
         Ok(Cluster {
             services,
+            engines,
             target,
-            store,
             _dir: dir,
         })
     }
@@ -87,12 +81,30 @@ impl Cluster {
         &self.target
     }
 
-    /// What the event store is.
-    pub fn store(&self) -> &str {
-        &self.store
+    /// What is below it, in words.
+    pub fn stores(&self) -> String {
+        let events = match self.engines.cassandra.len() {
+            0 => "embedded".to_owned(),
+            1 => format!("Cassandra at {}", self.engines.cassandra[0]),
+            nodes => format!("{nodes} nodes of Cassandra"),
+        };
+        let presence = self.engines.redis.map_or("memory", |_| "Redis");
+        format!("event store: {events}; presence: {presence}")
     }
 
-    /// How many processes there are.
+    /// Where Redis is.
+    pub fn redis(&self) -> Option<SocketAddr> {
+        self.engines.redis
+    }
+
+    /// Names of the services' processes, or of the engines' that are ours.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        let all = self.services.iter().chain(&self.engines.started);
+        let names = all.map(|(name, _)| name.clone());
+        names.filter(|name| name.starts_with(prefix)).collect()
+    }
+
+    /// How many processes of services there are.
     pub fn len(&self) -> usize {
         self.services.len()
     }
@@ -102,24 +114,43 @@ impl Cluster {
         self.services.is_empty()
     }
 
-    /// SIGKILL to one process; its name.
+    /// SIGKILL to one process of a service; its name.
     pub fn kill(&mut self, index: usize) -> Option<String> {
         let (name, server) = self.services.get_mut(index)?;
         server.kill();
         Some(name.clone())
     }
 
-    /// Starts again what does not run.
+    /// SIGKILL to all processes whose names begin so.
+    pub fn kill_all(&mut self, prefix: &str) {
+        let all = self.services.iter_mut().chain(&mut self.engines.started);
+        for (_, server) in all.filter(|(name, _)| name.starts_with(prefix)) {
+            server.kill();
+        }
+    }
+
+    /// The process of this name.
+    pub fn process(&self, name: &str) -> Option<&Server> {
+        let mut all = self.services.iter().chain(&self.engines.started);
+        all.find(|(known, _)| known == name)
+            .map(|(_, server)| server)
+    }
+
+    /// Starts again what does not run: engines first, the services wait for them.
     pub async fn restart(&mut self) -> Result<(), TargetError> {
-        for (_, server) in &mut self.services {
-            if !server.is_running() {
-                server.restart().await?;
-            }
+        for all in [&mut self.engines.started, &mut self.services] {
+            let dead = all
+                .iter_mut()
+                .filter_map(|(_, server)| match server.is_running() {
+                    true => None,
+                    false => Some(server.restart()),
+                });
+            try_join_all(dead.collect::<Vec<_>>()).await?;
         }
         Ok(())
     }
 
-    /// What all of them have said since their last start.
+    /// What all services have said since their last start.
     pub fn log(&self) -> String {
         let logs = self.services.iter().map(|(name, server)| {
             let log = server.log().unwrap_or_default();
@@ -129,100 +160,14 @@ impl Cluster {
     }
 }
 
-impl Places {
-    fn choose(size: ClusterSize, dir: &Path) -> std::io::Result<Self> {
-        Ok(Self {
-            history: free_port()?,
-            presence: free_port()?,
-            notify: free_port()?,
-            gateway: free_port()?,
-            chat: (0..size.chat)
-                .map(|_| free_port())
-                .collect::<Result<_, _>>()?,
-            dir: dir.to_owned(),
-        })
+fn spec(programs: &Path, dir: &Path, service: &Service) -> ServerSpec {
+    let settings = service.settings.iter().cloned();
+    ServerSpec {
+        program: programs.join(service.binary),
+        args: settings.flat_map(|it| ["--set".to_owned(), it]).collect(),
+        env: Vec::new(),
+        log: dir.join(format!("{}.log", service.name.replace('/', "-"))),
+        ready: Ready::Port(SocketAddr::from(([127, 0, 0, 1], service.port))),
+        ready_timeout: READY_TIMEOUT,
     }
-
-    /// What the store is, and what history-svc is told of it.
-    fn store(&self) -> (String, Vec<String>) {
-        match std::env::var(CASSANDRA)
-            .ok()
-            .filter(|node| !node.is_empty())
-        {
-            Some(node) => {
-                let told = vec![
-                    text("store", "cassandra"),
-                    format!("cassandra.nodes=[\"{node}\"]"),
-                    text(
-                        "cassandra.keyspace",
-                        &format!("lab_{:016x}", rand::random::<u64>()),
-                    ),
-                    "cassandra.replication_factor=1".to_owned(),
-                    "cassandra.accept_low_replication=true".to_owned(),
-                    "cassandra.migrate_at_start=true".to_owned(),
-                ];
-                (format!("Cassandra at {node}"), told)
-            }
-            None => {
-                let data = self.dir.join("history");
-                let told = vec![text("history.data_dir", &data.display().to_string())];
-                ("embedded".to_owned(), told)
-            }
-        }
-    }
-
-    /// Name, port and settings of each process.
-    fn services(&self, store: Vec<String>) -> Vec<(String, u16, Vec<String>)> {
-        let file = |name: &str| self.dir.join(name).display().to_string();
-        let presence = vec![text("presence.data_dir", &file("presence"))];
-        let mut services = vec![
-            ("history-svc/1".to_owned(), self.history, store),
-            ("notify-svc/1".to_owned(), self.notify, Vec::new()),
-            ("presence-svc/1".to_owned(), self.presence, presence),
-        ];
-        for (number, port) in (1..).zip(&self.chat) {
-            let settings = vec![
-                format!("history_urls=[\"{}\"]", url(self.history)),
-                format!("notify_urls=[\"{}\"]", url(self.notify)),
-                text("chat.node", &format!("chat-{number}")),
-                format!("chat.shards={SHARDS}"),
-            ];
-            services.push((format!("chat-svc/{number}"), *port, settings));
-        }
-        let chat: Vec<_> = self
-            .chat
-            .iter()
-            .map(|port| format!("\"{}\"", url(*port)))
-            .collect();
-        let gateway = vec![
-            format!("chat_urls=[{}]", chat.join(",")),
-            format!("history_urls=[\"{}\"]", url(self.history)),
-            format!("presence_urls=[\"{}\"]", url(self.presence)),
-            text("gateway.auth.hs256_secret_file", &file("secret")),
-        ];
-        services.push(("gateway/1".to_owned(), self.gateway, gateway));
-        services
-    }
-
-    fn spec(&self, programs: &Path, name: &str, port: u16, settings: Vec<String>) -> ServerSpec {
-        let binary = name.split('/').next().unwrap_or(name);
-        let listen = text("listen", &format!("127.0.0.1:{port}"));
-        let settings = settings.into_iter().chain([listen]);
-        ServerSpec {
-            program: programs.join(binary),
-            args: settings.flat_map(|it| ["--set".to_owned(), it]).collect(),
-            env: Vec::new(),
-            log: self.dir.join(format!("{}.log", name.replace('/', "-"))),
-            ready: Ready::Port(SocketAddr::from(([127, 0, 0, 1], port))),
-            ready_timeout: READY_TIMEOUT,
-        }
-    }
-}
-
-fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
-}
-
-fn text(field: &str, value: &str) -> String {
-    format!("{field}=\"{value}\"")
 }

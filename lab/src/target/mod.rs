@@ -6,6 +6,7 @@
 //! Invariant: everything goes through the public API; nothing here knows what a server is made of.
 
 pub mod cluster;
+pub mod engines;
 pub mod server;
 pub mod tokens;
 pub mod transport;
@@ -78,6 +79,8 @@ impl TargetError {
 pub struct Target {
     /// `http://host:port`.
     pub url: String,
+    /// Other gateways of the same cluster.
+    pub others: Vec<String>,
     /// Who may sign in.
     pub tokens: TokenMint,
 }
@@ -108,8 +111,15 @@ impl TargetOptions {
         };
         let key = self.key.as_ref().ok_or(TargetError::NoKey)?;
         let tokens = TokenMint::ed25519_pem(key)?;
-        let url = url.clone();
-        Ok((Target { url, tokens }, None))
+        let (url, others) = (url.clone(), Vec::new());
+        Ok((
+            Target {
+                url,
+                others,
+                tokens,
+            },
+            None,
+        ))
     }
 }
 
@@ -119,7 +129,7 @@ impl Target {
         let tokens = self.tokens.clone();
         let name = user.to_owned();
         Client::builder()
-            .address(&self.url)
+            .addresses(self.turned())
             .device_id(device)
             .call_tries_max(CALL_TRIES_MAX)
             .token(move || {
@@ -132,6 +142,19 @@ impl Target {
             })
             .build()
             .map_err(TargetError::refused("a client could not be made"))
+    }
+
+    /// All gateways.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
+        std::iter::once(&self.url).chain(&self.others).cloned()
+    }
+
+    /// All of them, beginning with any: so devices spread over them.
+    fn turned(&self) -> Vec<String> {
+        let mut urls: Vec<_> = self.urls().collect();
+        let first = rand::random_range(0..urls.len());
+        urls.rotate_left(first);
+        urls
     }
 
     /// How sessions come back: soon, since the server may be one that we kill.

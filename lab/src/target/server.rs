@@ -99,6 +99,7 @@ impl HeddleServer {
         };
         let target = Target {
             url: format!("http://127.0.0.1:{port}"),
+            others: Vec::new(),
             tokens: TokenMint::secret(secret.as_bytes()),
         };
         Ok(HeddleServer {

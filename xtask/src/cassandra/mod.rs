@@ -10,7 +10,7 @@ mod node;
 mod settings;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Subcommand;
@@ -62,6 +62,8 @@ pub fn perform(repo: &Repo, task: Task) -> Outcome {
         Task::Up { dir, port, bench } => {
             let dir = directory(dir);
             let settings = Settings {
+                address: Ipv4Addr::LOCALHOST,
+                seeds: vec![Ipv4Addr::LOCALHOST],
                 port,
                 storage_port: port
                     .checked_add(1)
@@ -89,27 +91,47 @@ pub fn perform(repo: &Repo, task: Task) -> Outcome {
     }
 }
 
-/// Starts a node of a cluster, which outlives this program.
-pub fn begin(repo: &Repo, dir: &Path, port: u16) -> Result<(), Failure> {
-    let (storage_port, _) = free_ports()?;
-    let settings = Settings {
-        port,
-        storage_port,
-        bench: false,
-        lives_on: true,
+/// A node that somebody else starts.
+pub struct Planned {
+    /// Where it speaks CQL.
+    pub address: SocketAddr,
+    /// What starts it.
+    pub program: String,
+    /// With what.
+    pub arguments: Vec<String>,
+}
+
+/// Writes the files of a ring of nodes, on 127.0.0.1 and the addresses after it, in these
+/// directories. The first has to speak CQL before the others are started. `lives_on`: they are to
+/// outlive whoever starts them.
+pub fn ring(repo: &Repo, dirs: &[PathBuf], lives_on: bool) -> Result<Vec<Planned>, Failure> {
+    let class_path = jars::class_path(repo)?;
+    let (port, storage_port) = free_ports()?;
+    let addresses = (1u8..).map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let seeds: Vec<_> = addresses.take(dirs.len()).collect();
+    let plan = |(dir, address): (&PathBuf, &Ipv4Addr)| {
+        let settings = Settings {
+            address: *address,
+            seeds: seeds.clone(),
+            port,
+            storage_port,
+            bench: false,
+            lives_on,
+        };
+        std::fs::create_dir_all(dir)?;
+        let (program, arguments) = node::prepare(&class_path, &dir.canonicalize()?, &settings)?;
+        Ok(Planned {
+            address: (*address, port).into(),
+            program,
+            arguments,
+        })
     };
-    Node::start(&jars::class_path(repo)?, dir, &settings)?.leave_running()?;
-    Ok(())
+    dirs.iter().zip(&seeds).map(plan).collect()
 }
 
-/// Stops the node of a cluster; whether it ran.
-pub fn end(dir: &Path) -> Result<bool, Failure> {
-    node::stop(dir, false)
-}
-
-/// The pid of a directory's node, while it runs.
-pub fn pid(dir: &Path) -> Result<Option<u32>, Failure> {
-    node::running(&dir.canonicalize()?)
+/// Waits until a node of a ring speaks CQL.
+pub fn wait_for(address: SocketAddr) -> Result<(), Failure> {
+    node::wait_for(address)
 }
 
 /// The node of a run of the suite, once a step has asked for it.
@@ -143,6 +165,8 @@ fn shared() -> MutexGuard<'static, Option<Result<(Node, u16), Failure>>> {
 fn start_for_suite(repo: &Repo) -> Result<(Node, u16), Failure> {
     let (port, storage_port) = free_ports()?;
     let settings = Settings {
+        address: Ipv4Addr::LOCALHOST,
+        seeds: vec![Ipv4Addr::LOCALHOST],
         port,
         storage_port,
         bench: false,

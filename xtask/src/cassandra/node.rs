@@ -31,9 +31,7 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it speaks CQL.
     pub fn start(class_path: &str, dir: &Path, settings: &Settings) -> Result<Self, Failure> {
-        for part in ["conf", "tmp"] {
-            fs::create_dir_all(dir.join(part))?;
-        }
+        fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
         if let Some(pid) = running(&dir)? {
             let dir = dir.display();
@@ -41,21 +39,17 @@ impl Node {
                 "a node runs in {dir} already, pid {pid}"
             )));
         }
-        fs::write(
-            dir.join("conf/cassandra.yaml"),
-            settings::yaml(&dir, settings),
-        )?;
-        fs::write(dir.join("conf/logback.xml"), settings::logging(&dir))?;
+        let (launcher, arguments) = prepare(class_path, &dir, settings)?;
         eprintln!("starting Cassandra in {}", dir.display());
         let began = Instant::now();
-        let child = spawn(class_path, &dir, settings)?;
+        let child = spawn(&launcher, &arguments, &dir)?;
         let mut node = Self { child, dir };
         fs::write(node.dir.join(PID_FILE), node.child.id().to_string())?;
-        node.wait_until_ready(settings.port)?;
+        node.wait_until_ready((settings.address, settings.port).into())?;
         let took = began.elapsed().as_secs_f64();
         eprintln!(
-            "Cassandra speaks CQL on 127.0.0.1:{} after {took:.1} s",
-            settings.port
+            "Cassandra speaks CQL on {}:{} after {took:.1} s",
+            settings.address, settings.port
         );
         Ok(node)
     }
@@ -67,9 +61,9 @@ impl Node {
         Ok(pid)
     }
 
-    fn wait_until_ready(&mut self, port: u16) -> Result<(), Failure> {
+    fn wait_until_ready(&mut self, address: SocketAddr) -> Result<(), Failure> {
         let deadline = Instant::now() + READY_WITHIN;
-        while !speaks_cql(port) {
+        while !speaks_cql(address) {
             if let Some(status) = self.child.try_wait()? {
                 return Err(self.failed(&format!("ended during its start ({status})")));
             }
@@ -147,36 +141,65 @@ fn signal(pid: u32, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn spawn(class_path: &str, dir: &Path, settings: &Settings) -> Result<Child, Failure> {
+/// Writes a node's files; the program and the arguments that start it.
+pub fn prepare(
+    class_path: &str,
+    dir: &Path,
+    settings: &Settings,
+) -> Result<(String, Vec<String>), Failure> {
+    for part in ["conf", "tmp"] {
+        fs::create_dir_all(dir.join(part))?;
+    }
+    fs::write(
+        dir.join("conf/cassandra.yaml"),
+        settings::yaml(dir, settings),
+    )?;
+    fs::write(dir.join("conf/logback.xml"), settings::logging(dir))?;
+    let (program, mut arguments) = launcher(settings.lives_on);
+    arguments.extend(settings::jvm(dir, settings));
+    let class_path = format!("{}/conf:{class_path}", dir.display());
+    let daemon = "org.apache.cassandra.service.CassandraDaemon";
+    arguments.extend(["-cp".to_owned(), class_path, daemon.to_owned()]);
+    Ok((program, arguments))
+}
+
+/// Waits until a node that somebody else has started speaks CQL.
+pub fn wait_for(address: SocketAddr) -> Result<(), Failure> {
+    let deadline = Instant::now() + READY_WITHIN;
+    while !speaks_cql(address) {
+        if Instant::now() > deadline {
+            let text = format!("Cassandra spoke no CQL on {address} within {READY_WITHIN:?}");
+            return Err(Failure::wrong(text));
+        }
+        sleep(POLL);
+    }
+    Ok(())
+}
+
+fn spawn(program: &str, arguments: &[String], dir: &Path) -> Result<Child, Failure> {
     let log = File::create(dir.join("stdout.log"))?;
-    let mut java = launcher(settings.lives_on);
-    java.args(settings::jvm(dir, settings));
-    java.arg("-cp")
-        .arg(format!("{}/conf:{class_path}", dir.display()));
-    java.arg("org.apache.cassandra.service.CassandraDaemon");
-    java.current_dir(dir).stdin(Stdio::null());
+    let mut java = Command::new(program);
+    java.args(arguments).current_dir(dir).stdin(Stdio::null());
     java.stdout(log.try_clone()?).stderr(log);
     Ok(java.spawn()?)
 }
 
 /// A node that lives on is not reached by an interrupt meant for us; any other does not outlive us,
 /// even if we are killed.
-fn launcher(lives_on: bool) -> Command {
+fn launcher(lives_on: bool) -> (String, Vec<String>) {
     let (wrapper, arguments): (_, &[&str]) = match lives_on {
         true => ("setsid", &["java"]),
         false => ("setpriv", &["--pdeathsig", "KILL", "java"]),
     };
     if !command::is_installed(wrapper, "--version") {
-        return Command::new("java");
+        return ("java".to_owned(), Vec::new());
     }
-    let mut java = Command::new(wrapper);
-    java.args(arguments);
-    java
+    let arguments = arguments.iter().map(|&word| word.to_owned());
+    (wrapper.to_owned(), arguments.collect())
 }
 
-fn speaks_cql(port: u16) -> bool {
+fn speaks_cql(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<bool> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut stream = TcpStream::connect_timeout(&address, POLL)?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         stream.write_all(OPTIONS)?;

@@ -3,10 +3,15 @@
 //! Small, and honest about durability: `commitlog_sync: group` acknowledges after fsync, as in
 //! production. Invariant: everything it writes lies in its directory.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 /// What differs between nodes.
 pub struct Settings {
+    /// Where it is.
+    pub address: Ipv4Addr,
+    /// All nodes of its ring, or it alone: whom it asks for the others.
+    pub seeds: Vec<Ipv4Addr>,
     /// CQL.
     pub port: u16,
     /// Between nodes.
@@ -23,8 +28,14 @@ const CONCURRENT_WRITES: usize = 256;
 /// cassandra.yaml.
 pub fn yaml(dir: &Path, settings: &Settings) -> String {
     let Settings {
-        port, storage_port, ..
+        port,
+        storage_port,
+        address,
+        ..
     } = settings;
+    let seeds = settings.seeds.iter();
+    let seeds: Vec<_> = seeds.map(|seed| format!("{seed}:{storage_port}")).collect();
+    let seeds = seeds.join(",");
     let dir = dir.display();
     format!(
         "cluster_name: heddle-test
@@ -33,9 +44,9 @@ partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 endpoint_snitch: SimpleSnitch
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters: [{{ seeds: \"127.0.0.1:{storage_port}\" }}]
-listen_address: 127.0.0.1
-rpc_address: 127.0.0.1
+    parameters: [{{ seeds: \"{seeds}\" }}]
+listen_address: {address}
+rpc_address: {address}
 storage_port: {storage_port}
 native_transport_port: {port}
 start_native_transport: true

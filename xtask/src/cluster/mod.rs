@@ -1,11 +1,11 @@
 //! `cargo xtask cluster up|down|status|kill|pause|resume|start|logs`: the services as processes of
 //! their own on this machine, on real Cassandra and Redis.
 //!
-//! `plan` says which processes there are and what they are told, `process` starts and signals them.
+//! The crate `heddle-plan` says which services there are and what they are told, `process` starts and
+//! signals all of them.
 //!
 //! Invariant: what a cluster is lies in its directory, so that every command finds it again.
 
-mod plan;
 mod process;
 
 use std::fs;
@@ -23,7 +23,7 @@ use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::repo::Repo;
 use crate::tools;
-use plan::{Ports, Service, Size};
+use heddle_plan::{Ports, Service, Size, Stores};
 use process::Process;
 
 /// Where a cluster lives that was not told where.
@@ -80,8 +80,8 @@ pub enum Task {
 /// How many of each.
 #[derive(Args)]
 pub struct Up {
-    /// Nodes of Cassandra: 1, or 0 for an embedded store.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
+    /// Nodes of Cassandra: 1, 3 (on 127.0.0.1 to 3, three copies), or 0 for an embedded store.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
     cassandra: u8,
     /// Keep presence in memory instead of Redis.
     #[arg(long)]
@@ -92,6 +92,15 @@ pub struct Up {
     /// Gateways.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     gateway: u8,
+    /// history-svc; over an embedded store there is one.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    history: u8,
+    /// presence-svc; without Redis there is one.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    presence: u8,
+    /// notify-svc.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    notify: u8,
     /// Release builds of the services.
     #[arg(long)]
     release: bool,
@@ -125,12 +134,13 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
         return Err(Failure::wrong(text));
     }
     let size = Size {
-        cassandra: options.cassandra > 0,
-        redis: !options.no_redis,
+        history: options.history.into(),
+        presence: options.presence.into(),
+        notify: options.notify.into(),
         chat: options.chat.into(),
         gateway: options.gateway.into(),
     };
-    if size.redis && !command::is_installed("redis-server", "--version") {
+    if !options.no_redis && !command::is_installed("redis-server", "--version") {
         let text = "redis-server is not installed (Debian: `apt-get install redis-server`); \
                     --no-redis keeps presence in memory";
         return Err(Failure::missing(text));
@@ -138,16 +148,27 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
     build(options.release)?;
     let data = dir.join("data");
     fs::create_dir_all(&data)?;
-    let ports = choose(size)?;
     let heddle = program(repo, options.release, "heddle");
     let token = token(&heddle, &data)?;
-    if size.redis {
-        redis(dir, ports.redis)?;
-    }
-    if size.cassandra {
-        cassandra::begin(repo, &dir.join("cassandra"), ports.cassandra)?;
-    }
-    let services = plan::services(size, &ports, &data);
+    let mut free = FreePorts::default();
+    let redis = match options.no_redis {
+        true => None,
+        false => Some(redis(dir, free.any()?)?),
+    };
+    let data = data.display();
+    let stores = Stores {
+        dir: data.to_string(),
+        cassandra: cassandra_nodes(repo, dir, options.cassandra)?,
+        keyspace: None,
+        redis: redis.into_iter().collect(),
+        auth: heddle_plan::text(
+            "gateway.auth.key_file",
+            &format!("{data}/signing-key.pub.pem"),
+        ),
+    };
+    let ports = Ports::choose(size.over(&stores), |service| free.for_service(service))?;
+    drop(free);
+    let services = heddle_plan::services(&ports, &stores);
     for service in &services {
         define(repo, dir, options.release, service)?.start()?;
     }
@@ -159,7 +180,8 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
     Ok(welcome(&heddle, dir, &urls, &token))
 }
 
-fn build(release: bool) -> Result<(), Failure> {
+/// Every program, beside each other.
+pub fn build(release: bool) -> Result<(), Failure> {
     let mut cargo = tools::cargo();
     cargo.args(["build", "--workspace", "--bins", "--quiet"]);
     if release {
@@ -181,7 +203,8 @@ fn define(repo: &Repo, dir: &Path, release: bool, service: &Service) -> Result<P
     Ok(process)
 }
 
-fn redis(dir: &Path, port: u16) -> Result<(), Failure> {
+/// Starts Redis; its URL.
+fn redis(dir: &Path, port: u16) -> Result<String, Failure> {
     let process = Process::at(dir.join(REDIS));
     let arguments = [
         "--port",
@@ -192,7 +215,33 @@ fn redis(dir: &Path, port: u16) -> Result<(), Failure> {
         "",
     ];
     process.define(Path::new("redis-server"), &arguments.map(str::to_owned))?;
-    process.start()
+    process.start()?;
+    Ok(format!("redis://127.0.0.1:{port}"))
+}
+
+/// Starts nodes of Cassandra, which find each other; where they speak CQL.
+fn cassandra_nodes(repo: &Repo, dir: &Path, count: u8) -> Result<Vec<String>, Failure> {
+    let dirs: Vec<_> = (1..=count)
+        .map(|number| dir.join(format!("cassandra-{number}")))
+        .collect();
+    if dirs.is_empty() {
+        return Ok(Vec::new());
+    }
+    eprintln!("starting Cassandra, which takes up to a minute");
+    let ring = cassandra::ring(repo, &dirs, true)?;
+    for (number, (dir, node)) in dirs.iter().zip(&ring).enumerate() {
+        let process = Process::at(dir.clone());
+        process.define(Path::new(&node.program), &node.arguments)?;
+        process.start()?;
+        if number == 0 {
+            // The others look for it.
+            cassandra::wait_for(node.address)?;
+        }
+    }
+    for node in &ring {
+        cassandra::wait_for(node.address)?;
+    }
+    Ok(ring.iter().map(|node| node.address.to_string()).collect())
 }
 
 /// A token, from a key that is made with the first one.
@@ -215,28 +264,34 @@ fn token(heddle: &Path, data: &Path) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Free ports; all are held until all are chosen.
-fn choose(size: Size) -> Result<Ports, Failure> {
-    let mut held = Vec::new();
-    let mut port = |wanted: u16| -> Result<u16, Failure> {
+/// Ports that are free, held until all are chosen.
+#[derive(Default)]
+struct FreePorts {
+    held: Vec<TcpListener>,
+    gateways: u16,
+}
+
+impl FreePorts {
+    fn any(&mut self) -> Result<u16, Failure> {
+        self.wanted(0)
+    }
+
+    /// Gateways have well-known ones, if they are free.
+    fn for_service(&mut self, service: &str) -> Result<u16, Failure> {
+        if service != "gateway" {
+            return self.any();
+        }
+        self.gateways += 1;
+        self.wanted(GATEWAY_PORT + 10 * (self.gateways - 1))
+    }
+
+    fn wanted(&mut self, port: u16) -> Result<u16, Failure> {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = TcpListener::bind(at(wanted)).or_else(|_| TcpListener::bind(at(0)))?;
+        let listener = TcpListener::bind(at(port)).or_else(|_| TcpListener::bind(at(0)))?;
         let chosen = listener.local_addr()?.port();
-        held.push(listener);
+        self.held.push(listener);
         Ok(chosen)
-    };
-    let gateway: Result<Vec<_>, _> = (0..size.gateway as u16)
-        .map(|number| port(GATEWAY_PORT + 10 * number))
-        .collect();
-    Ok(Ports {
-        gateway: gateway?,
-        cassandra: port(0)?,
-        redis: port(0)?,
-        history: port(0)?,
-        presence: port(0)?,
-        notify: port(0)?,
-        chat: (0..size.chat).map(|_| port(0)).collect::<Result<_, _>>()?,
-    })
+    }
 }
 
 /// A message that is stored says more than any port that answers.
@@ -313,15 +368,6 @@ fn status(dir: &Path) -> Outcome {
             log.display()
         ));
     }
-    let cassandra = dir.join("cassandra");
-    if cassandra.exists() {
-        let state = match cassandra::pid(&cassandra)? {
-            Some(pid) => format!("pid {pid}"),
-            None => "does not run".to_owned(),
-        };
-        let log = cassandra.join("system.log");
-        lines.push(format!("{:<16}{state:<16}{}", "cassandra", log.display()));
-    }
     match lines.is_empty() {
         true => Ok("no cluster here; `cargo xtask cluster up` starts one".to_owned()),
         false => Ok(lines.join("\n")),
@@ -358,7 +404,6 @@ fn down(dir: &Path, purge: bool) -> Outcome {
         stopped += usize::from(process.signal("TERM")?);
         process.ended()?;
     }
-    stopped += usize::from(cassandra::end(&dir.join("cassandra"))?);
     if purge && dir.exists() {
         fs::remove_dir_all(dir)?;
     }

@@ -22,7 +22,8 @@ const LADDER: &[(&str, &[&str])] = &[
     ("heddle-history", SERVICE),
     ("heddle-notify", SERVICE),
     ("heddle-sdk", &[PROTO]),
-    ("heddle-lab", &[PROTO, "heddle-sdk"]),
+    ("heddle-plan", &[]),
+    ("heddle-lab", &[PROTO, "heddle-sdk", "heddle-plan"]),
     (
         "heddle",
         &[
@@ -48,11 +49,12 @@ const LADDER: &[(&str, &[&str])] = &[
             "heddle-history",
             "heddle-sdk",
             "heddle-lab",
+            "heddle-plan",
             "heddle",
         ],
     ),
     ("heddle-model", &[]),
-    ("xtask", &["heddle-lab"]),
+    ("xtask", &["heddle-plan"]),
 ];
 
 /// A driver crate and the directories of the crates that own its kind of data.

@@ -265,3 +265,38 @@ async fn a_log_that_has_lost_what_was_committed_is_not_served() {
     );
     bench.remove().await;
 }
+
+/// A shard moves from one history-svc to another and back: whatever either remembers, reads through
+/// both bring what was granted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_through_another_history_svc_see_all() {
+    let Some(bench) = Bench::new().await else {
+        return;
+    };
+    let (one, other) = (bench.open().await, bench.open().await);
+    let (one, other) = (dynamic(&one), dynamic(&other));
+    let mut seq = 1;
+    for (round, owner) in [&one, &other, &one].into_iter().enumerate() {
+        let epoch = take(owner).await;
+        assert_eq!(epoch, round as u64 + 1);
+        put_ok(owner, commit(seq, epoch, vec![batch(log(1), seq, 2)])).await;
+        seq += 2;
+        for reader in [&one, &other] {
+            let to_seq = seq - 1;
+            let read = |descending| RowsRead {
+                to_seq,
+                descending,
+                ..all_rows(log(1))
+            };
+            for descending in [false, true] {
+                let (rows, more) = rows_of(reader, read(descending)).await;
+                let events: usize = rows.iter().map(|row| row.events.len()).sum();
+                assert_eq!((events as u64, more), (to_seq, false), "round {round}");
+            }
+        }
+        let former = if round == 1 { &one } else { &other };
+        let late = put(former, commit(9, epoch, vec![batch(log(1), seq, 1)])).await;
+        assert_eq!(late.status(), CommitStatus::Fenced, "raised elsewhere");
+    }
+    bench.remove().await;
+}
