@@ -155,8 +155,9 @@ pub fn services(ports: &Ports, stores: &Stores) -> Vec<Service> {
             format!("chat.shards={SHARDS}"),
         ]
     });
-    add("gateway", &ports.gateway, &|_| {
+    add("gateway", &ports.gateway, &|number| {
         vec![
+            text("gateway.public_url", &url(ports.gateway[number - 1])),
             urls("chat_urls", &ports.chat),
             urls("history_urls", &ports.history),
             urls("presence_urls", &ports.presence),
@@ -246,6 +247,8 @@ mod tests {
                 .settings
                 .contains(&urls("presence_urls", "presence-svc"))
         );
+        let public = text("gateway.public_url", &url(gateway.port));
+        assert!(gateway.settings.contains(&public));
         let listen = text("listen", &format!("127.0.0.1:{}", gateway.port));
         assert!(gateway.settings.contains(&listen));
     }
