@@ -179,10 +179,9 @@ impl Step<'_> {
         let committed_head = owner.head;
         let place = usize::from(owner.in_flight[0] != 0);
         owner.in_flight[place] = end + 1;
-        let mut head = usize::from(end);
-        for event in events.into_iter().filter(|event| *event != 0) {
+        let sent = events.into_iter().filter(|event| *event != 0);
+        for (head, event) in (usize::from(end)..).zip(sent) {
             owner.log[head] = event;
-            head += 1;
         }
         if self.is(Mistake::SeveralRows) && events[1] != 0 {
             self.owner().in_flight[1] = end + 2;

@@ -20,7 +20,9 @@ fn broken(bounds: Bounds, mistake: Option<Mistake>) -> Option<(&'static str, Vec
 
 #[track_caller]
 fn breaks(bounds: Bounds, mistake: Mistake) {
-    let (property, steps) = broken(bounds, Some(mistake)).expect("a counterexample");
+    let Some((property, steps)) = broken(bounds, Some(mistake)) else {
+        panic!("{mistake:?} breaks nothing");
+    };
     println!("{mistake:?}: not \"{property}\" after {steps:#?}");
     assert!(steps.contains(&Action::Of(0, Act::Raise)), "{steps:?}");
 }
