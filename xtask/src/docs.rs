@@ -13,7 +13,14 @@ use crate::settings;
 use crate::tools;
 
 /// Pages that name files of the tree. All of them have to be there.
-const PAGES: &[&str] = &["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md"];
+const PAGES: &[&str] = &[
+    "ARCHITECTURE.md",
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/capacity.md",
+    "docs/operations.md",
+    "k8s/README.md",
+];
 
 /// What ends a name that can only be a file of ours.
 const SUFFIXES: &[&str] = &[".rs", ".proto", ".toml", ".md", ".yaml"];

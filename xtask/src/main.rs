@@ -11,6 +11,7 @@ mod cluster;
 mod command;
 mod docs;
 mod errors;
+mod k8s;
 mod lab;
 mod plant;
 mod proto;

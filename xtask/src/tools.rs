@@ -1,6 +1,6 @@
 //! The programs that checks need beside Rust: which versions, where, and how they get there.
 //!
-//! `suite` and `proto` ask here. Everything but Redis lands in `target/tools`, so nothing of the
+//! `suite` and `proto` ask here. Everything but Redis and Go's modules lands in `target/tools`, so nothing of the
 //! machine is changed and CI can cache one directory. Invariant: versions are pinned but for Redis;
 //! a machine that lacks the installer (npm, go, apt-get) is told so by [`Failure::Missing`].
 
@@ -16,6 +16,8 @@ use crate::repo::Repo;
 
 const BUF: &str = "@bufbuild/buf@1.75.0";
 const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
+const KUSTOMIZE: &str = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2";
+const KUBECONFORM: &str = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0";
 /// The one tool that comes from the machine's packages: it is no Rust, Go or Node.js.
 const REDIS_PACKAGE: &str = "redis-tools";
 const REDIS_PROGRAM: &str = "/usr/bin/redis-check-rdb";
@@ -54,15 +56,51 @@ pub fn buf(repo: &Repo) -> Result<PathBuf, Failure> {
 
 /// `grpcurl`: the command lines of the documentation are run with it.
 pub fn grpcurl(repo: &Repo) -> Result<PathBuf, Failure> {
-    let program = directory(repo).join("bin/grpcurl");
+    go_program(repo, "grpcurl", GRPCURL)
+}
+
+/// `kustomize`: makes manifests of an overlay.
+pub fn kustomize(repo: &Repo) -> Result<PathBuf, Failure> {
+    go_program(repo, "kustomize", KUSTOMIZE)
+}
+
+/// `kubeconform`: holds manifests against schemas.
+pub fn kubeconform(repo: &Repo) -> Result<PathBuf, Failure> {
+    go_program(repo, "kubeconform", KUBECONFORM)
+}
+
+fn go_program(repo: &Repo, name: &str, package: &str) -> Result<PathBuf, Failure> {
+    let program = directory(repo).join("bin").join(name);
     if !program.is_file() {
         let mut go = Command::new("go");
-        go.args(["install", GRPCURL]);
+        go.args(["install", package]);
         go.env("GOBIN", directory(repo).join("bin"))
             .env("GOTOOLCHAIN", "local");
-        command::run(&mut go).map_err(|why| cannot("grpcurl", &why, "install Go"))?;
+        command::run(&mut go).map_err(|why| cannot(name, &why, "install Go"))?;
     }
     Ok(program)
+}
+
+/// The source of a Go module, `PATH@VERSION`; it lands in Go's own cache.
+pub struct Module(pub &'static str);
+
+impl Module {
+    /// Where its files are.
+    pub fn fetch(&self) -> Result<PathBuf, Failure> {
+        let mut go = Command::new("go");
+        go.args(["mod", "download", "-json", self.0]);
+        let missing = |why: &str| {
+            let text = format!("the Go module {} cannot be had ({why}); install Go", self.0);
+            Failure::missing(text)
+        };
+        let output = go.output().map_err(|error| missing(&error.to_string()))?;
+        let said: serde_json::Value =
+            serde_json::from_slice(&output.stdout).map_err(|error| missing(&error.to_string()))?;
+        match said["Dir"].as_str() {
+            Some(directory) => Ok(PathBuf::from(directory)),
+            None => Err(missing(said["Error"].as_str().unwrap_or("go says no more"))),
+        }
+    }
 }
 
 /// `cargo-deny`: the machine's own, or built here; that takes minutes, so unasked only in CI.
@@ -146,7 +184,8 @@ pub fn search_path(repo: &Repo) -> OsString {
     env::join_paths(all).unwrap_or(theirs)
 }
 
-fn directory(repo: &Repo) -> PathBuf {
+/// Where all of it lands.
+pub fn directory(repo: &Repo) -> PathBuf {
     repo.path("target/tools")
 }
 

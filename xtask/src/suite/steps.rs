@@ -10,6 +10,7 @@ use crate::cassandra;
 use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::docs;
+use crate::k8s;
 use crate::lab;
 use crate::proto;
 use crate::repo::Repo;
@@ -84,6 +85,12 @@ pub const STEPS: &[Step] = &[
         about: "rustdoc, file names, pages that are made, planted bugs",
         needs: Some("build"),
         run: docs,
+    },
+    Step {
+        name: "k8s",
+        about: "manifests against schemas, our programs and pages",
+        needs: Some("build"),
+        run: k8s,
     },
     Step {
         name: "e2e",
@@ -179,6 +186,10 @@ fn model(_: &Repo, _: &mut Tally) -> Outcome {
 
 fn docs(repo: &Repo, _: &mut Tally) -> Outcome {
     docs::check(repo)
+}
+
+fn k8s(repo: &Repo, _: &mut Tally) -> Outcome {
+    k8s::check(repo)
 }
 
 fn e2e(repo: &Repo, tally: &mut Tally) -> Outcome {
