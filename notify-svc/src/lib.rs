@@ -25,3 +25,6 @@ pub use config::NotifyConfig;
 pub use ledger::PushReport;
 pub use push::Push;
 pub use service::{NotifyService, start};
+
+#[cfg(test)]
+mod peers_tests;

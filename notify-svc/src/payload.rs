@@ -4,15 +4,13 @@
 //! messages are fetched by the device (`ListEvents` from `position`), so none passes a provider.
 //!
 //! Invariant: whatever a shard may send fits the smallest limit of all providers
-//! ([`PAYLOAD_BYTES_MAX`]).
+//! (Web Push: 3,993 bytes before it is encrypted); a test holds it.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::push::Push;
 
-/// What the strictest provider takes: Web Push, 4,096 bytes less its own header and padding.
-pub const PAYLOAD_BYTES_MAX: usize = 3_993;
 /// How long a provider keeps a push for a device that is off, in seconds: four weeks.
 pub const TTL_S: u64 = 2_419_200;
 
@@ -56,6 +54,9 @@ pub fn id(push: &Push) -> Uuid {
 mod tests {
     use super::*;
     use heddle_proto::ids::{LogId, NAME_BYTES_MAX};
+
+    /// What the strictest provider takes: Web Push, 4,096 bytes less its header and padding.
+    const PAYLOAD_BYTES_MAX: usize = 3_993;
 
     /// The longest that a shard may send, made of what JSON must write with six bytes each.
     fn largest() -> Push {

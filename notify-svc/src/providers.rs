@@ -56,9 +56,8 @@ fn reached(config: &NotifyConfig, client: &Client, clock: &SharedClock) -> Vec<P
             clock.clone(),
         ))
     };
-    let missing = |name, setting| -> Arc<dyn PushProvider> {
-        Arc::new(Unconfigured { name, setting })
-    };
+    let missing =
+        |name, setting| -> Arc<dyn PushProvider> { Arc::new(Unconfigured { name, setting }) };
     let apns: Arc<dyn PushProvider> = match config.apns.key_file {
         Some(_) => Arc::new(ApnsProvider::new(
             config.apns.clone(),

@@ -156,9 +156,8 @@ pub fn devices_due<'a>(devices: &'a HashMap<String, Device>, waiting: &Waiting) 
     if seen_by_user {
         return Vec::new();
     }
-    let due = |device: &Device| {
-        !device.is_revoked() && device.cursor.position < waiting.last_position
-    };
+    let due =
+        |device: &Device| !device.is_revoked() && device.cursor.position < waiting.last_position;
     let mut due: Vec<_> = devices
         .iter()
         .filter(|(_, device)| due(device))

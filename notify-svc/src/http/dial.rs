@@ -72,6 +72,7 @@ pub struct Dialer {
 impl Dialer {
     /// Over this resolver, trusting `roots`.
     pub fn new(resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
+        heddle_kit::tls::install_crypto_provider();
         let mut tls = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();

@@ -168,19 +168,20 @@ impl Client {
     fn keep(&self, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
         let stopping = self.tasks.stopping().clone();
         let kept = self.kept.clone();
-        self.tasks.spawn_contained("provider connection", async move {
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                () = stopping.cancelled() => {
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    connection.await
+        self.tasks
+            .spawn_contained("provider connection", async move {
+                let mut connection = std::pin::pin!(connection);
+                let ended = tokio::select! {
+                    ended = &mut connection => ended,
+                    () = stopping.cancelled() => {
+                        kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                        connection.await
+                    }
+                };
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection to a provider ended");
                 }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection to a provider ended");
-            }
-        });
+            });
     }
 
     /// The place of an origin's connection; an ended one is forgotten first. When there are too
@@ -236,3 +237,6 @@ async fn answer(response: http::Response<Incoming>) -> Result<Answer, PostError>
         body: body.map_err(|_| PostError::Body)?.to_bytes(),
     })
 }
+
+#[cfg(test)]
+mod hostile_tests;

@@ -108,7 +108,8 @@ impl FcmProvider {
             .finish();
         let url = self.config.token_url.as_ref().unwrap_or(&account.token_url);
         let endpoint = Endpoint::configured(url);
-        let endpoint = endpoint.map_err(|error| bad(format!("the account's token_uri: {error}")))?;
+        let endpoint =
+            endpoint.map_err(|error| bad(format!("the account's token_uri: {error}")))?;
         let mut headers = HeaderMap::new();
         let form_type = http::HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(header::CONTENT_TYPE, form_type);

@@ -11,7 +11,10 @@ fn all_data_is_strings_and_pushes_collapse_by_conversation() {
     assert!(data.values().all(Value::is_string), "{data:?}");
     let conversation = push.conversation_id.to_string();
     assert_eq!(message["android"]["collapse_key"], conversation.as_str());
-    assert_eq!(message["android"]["notification"]["tag"], conversation.as_str());
+    assert_eq!(
+        message["android"]["notification"]["tag"],
+        conversation.as_str()
+    );
     assert_eq!(message["android"]["notification"]["notification_count"], 3);
     assert_eq!(message["token"], "token");
 }
@@ -50,6 +53,9 @@ fn what_is_no_account_is_refused_without_its_content() {
         "client_email": "a", "project_id": "p", "token_uri": "t", "private_key": "secret",
     });
     let wrong = account(file.to_string().as_bytes()).err().unwrap();
-    assert!(wrong.contains("private_key") && !wrong.contains("secret"), "{wrong}");
+    assert!(
+        wrong.contains("private_key") && !wrong.contains("secret"),
+        "{wrong}"
+    );
     assert!(account(b"{}").is_err());
 }

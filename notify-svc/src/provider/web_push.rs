@@ -124,7 +124,8 @@ fn headers(push: &Push) -> HeaderMap {
     headers.insert("urgency", HeaderValue::from_static("high"));
     // A topic has at most 32 characters of this alphabet: an id of 16 bytes has 22.
     let topic = URL_SAFE_NO_PAD.encode(push.conversation_id.to_bytes());
-    headers.extend(header_value(&topic).map(|topic| (http::HeaderName::from_static("topic"), topic)));
+    headers
+        .extend(header_value(&topic).map(|topic| (http::HeaderName::from_static("topic"), topic)));
     let encoding = HeaderValue::from_static("aes128gcm");
     headers.insert(header::CONTENT_ENCODING, encoding);
     let octets = HeaderValue::from_static("application/octet-stream");

@@ -66,7 +66,11 @@ impl PushProvider for WebhookProvider {
         .into_iter()
         .filter_map(|(name, value)| Some((HeaderName::from_static(name), header_value(&value)?)))
         .collect();
-        match self.client.post(&endpoint, headers, Bytes::from(body)).await {
+        match self
+            .client
+            .post(&endpoint, headers, Bytes::from(body))
+            .await
+        {
             Ok(answer) => judge(&answer),
             Err(error) => unreached(&error),
         }
@@ -129,7 +133,11 @@ mod tests {
             (503, "retry_later"),
         ];
         for (status, expected) in table {
-            assert_eq!(judge(&answer(status, &[], "")).label(), expected, "{status}");
+            assert_eq!(
+                judge(&answer(status, &[], "")).label(),
+                expected,
+                "{status}"
+            );
         }
     }
 }
