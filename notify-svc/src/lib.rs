@@ -25,6 +25,3 @@ pub use config::NotifyConfig;
 pub use ledger::PushReport;
 pub use push::Push;
 pub use service::{NotifyService, start};
-
-#[cfg(test)]
-mod peers_tests;

@@ -237,6 +237,3 @@ async fn answer(response: http::Response<Incoming>) -> Result<Answer, PostError>
         body: body.map_err(|_| PostError::Body)?.to_bytes(),
     })
 }
-
-#[cfg(test)]
-mod hostile_tests;

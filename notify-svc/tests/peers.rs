@@ -1,7 +1,13 @@
 //! Pushes to peers that are not ours: npm's `web-push-testing`, and Node's HTTP/2, TLS and crypto
-//! behind doubles of Apple and Google (`peers/`).
+//! behind doubles of Apple and Google (`tests/peers/`).
 //!
 //! Without Node nothing is proved, which is loud, and in CI a failure.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of a test may panic as the test may"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,9 +28,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::{NotifyConfig, NotifyService};
+use heddle_notify::{NotifyConfig, NotifyService};
 
-const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
+const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers");
 const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/web-push");
 const SOON: Duration = Duration::from_secs(30);
 

@@ -3,11 +3,22 @@
 //! A dial to such an address would end in [`DialError::Network`] or an answer; a refusal before
 //! any packet is [`BadEndpoint`] or [`DialError::NotPublic`], and nothing else passes here.
 
-use super::dial::{Resolver, dialable};
-use super::endpoint::BadEndpoint;
-use super::*;
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of a test may panic as the test may"
+)]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use heddle_kit::Tasks;
+use heddle_notify::http::dial::{DialError, Dialer, Resolver, dialable};
+use heddle_notify::http::endpoint::{BadEndpoint, Endpoint};
+use heddle_notify::http::{Answer, Client, PostError};
+use http::{HeaderMap, StatusCode};
 
 /// Addresses inside, each with why.
 const INSIDE_V4: [&str; 24] = [
