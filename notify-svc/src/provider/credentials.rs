@@ -102,7 +102,10 @@ impl<T> Credentials<T> {
                 state.current = Some(Arc::new(new));
             }
             Err(wrong) => {
-                tracing::error!(path = %self.path.display(), wrong, "a provider's key file");
+                // The lane's alarm repeats it; here each new fault is said once.
+                if state.wrong != wrong {
+                    tracing::error!(path = %self.path.display(), wrong, "a provider's key file");
+                }
                 state.wrong = wrong;
             }
         }
