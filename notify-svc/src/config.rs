@@ -28,16 +28,86 @@ heddle_kit::config! {
 }
 
 heddle_kit::config! {
+    /// Apple's push service.
+    pub struct ApnsConfig {
+        /// The key (.p8) that signs tokens; read again when it changes. None: not set up.
+        pub key_file: Option<PathBuf> = None,
+        /// The key's id, 10 characters.
+        pub key_id: String = String::new(),
+        /// The team's id, 10 characters.
+        pub team_id: String = String::new(),
+        /// The topic of registrations that name none: the app's bundle id.
+        pub topic: String = String::new(),
+        /// Other topics that registrations may name.
+        pub topics: Vec<String> = Vec::new(),
+        /// Where production tokens are sent.
+        pub url: String = "https://api.push.apple.com".into(),
+        /// Where sandbox tokens are sent.
+        pub sandbox_url: String = "https://api.sandbox.push.apple.com".into(),
+    sections
+        /// How it is used.
+        pub lane: LaneConfig,
+    }
+}
+
+heddle_kit::config! {
+    /// Firebase Cloud Messaging.
+    pub struct FcmConfig {
+        /// The service account's key file (JSON); read again when it changes. None: not set up.
+        pub service_account_file: Option<PathBuf> = None,
+        /// Where messages are sent.
+        pub url: String = "https://fcm.googleapis.com".into(),
+        /// Where access tokens are asked for; none means where the key file says.
+        pub token_url: Option<String> = None,
+    sections
+        /// How it is used.
+        pub lane: LaneConfig,
+    }
+}
+
+heddle_kit::config! {
+    /// Browsers' push services, or UnifiedPush distributors.
+    pub struct WebPushConfig {
+        /// The VAPID key (P-256, PKCS #8 PEM); read again when it changes. None: browsers are not
+        /// set up, and posts to UnifiedPush distributors are not signed.
+        pub vapid_key_file: Option<PathBuf> = None,
+        /// Whom push services may write to: a mailto: or https: URL.
+        pub subject: String = String::new(),
+    sections
+        /// How it is used.
+        pub lane: LaneConfig,
+    }
+}
+
+heddle_kit::config! {
     /// Pushes to devices that are not there.
     pub struct NotifyConfig {
         /// Where the log provider also writes each push, as a line of JSON; none means nowhere.
         pub log_file: Option<PathBuf> = None,
+        /// Certificates (PEM) of authorities that providers' certificates may chain to, besides the
+        /// machine's own.
+        pub ca_file: Option<PathBuf> = None,
+        /// Hosts with ports (`host:port`) that registered endpoints may name although they are
+        /// not public, not https or not at port 443.
+        pub endpoints_allowed: Vec<String> = Vec::new(),
+        /// Connections to providers that are kept open; one more closes another.
+        pub connections_max: usize = 256,
         /// Settled pushes whose outcome is remembered; the oldest are forgotten first, and a
         /// repetition of one forgotten is sent again.
         pub settled_max: usize = 16_384,
         /// Dead letters that are kept in memory; the oldest are forgotten first. Each is logged.
         pub dead_letters_max: usize = 1_000,
     sections
+        /// Apple's push service.
+        pub apns: ApnsConfig,
+        /// Firebase Cloud Messaging.
+        pub fcm: FcmConfig,
+        /// Browsers' push services.
+        pub web_push: WebPushConfig,
+        /// UnifiedPush distributors.
+        pub unified_push: WebPushConfig,
+        /// How webhooks are used.
+        pub webhook: LaneConfig,
         /// How the log provider is used.
         pub log: LaneConfig,
         /// How much may wait to be written to one shard; more ends its stream, and it sends

@@ -197,7 +197,12 @@ impl Sender {
         match attempt {
             Attempt::Delivered => Step::Done(job.push, DeviceOutcome::Delivered),
             Attempt::TokenDead { reason } => {
-                Step::Done(job.push, DeviceOutcome::TokenDead { reason })
+                let registration = job.push.dead_registration();
+                let outcome = DeviceOutcome::TokenDead {
+                    reason,
+                    registration,
+                };
+                Step::Done(job.push, outcome)
             }
             Attempt::Refused { reason } => self.give_up(job, reason).await,
             Attempt::CredentialsBad { reason } => {

@@ -9,6 +9,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use heddle_proto::internal::DeadRegistration;
+
 /// Repetitions of one open intent that are told of its end, the newest ones.
 pub const WAITERS_MAX: usize = 8;
 
@@ -25,6 +27,8 @@ pub struct PushReport {
     pub open: u32,
     /// The last thing that went wrong, for people; empty if nothing did.
     pub detail: String,
+    /// Registrations that are to be removed.
+    pub dead_registrations: Vec<DeadRegistration>,
 }
 
 /// What became of the push to one device.
@@ -33,6 +37,7 @@ pub enum DeviceOutcome {
     Delivered,
     TokenDead {
         reason: String,
+        registration: Option<DeadRegistration>,
     },
     DeadLettered {
         reason: String,
@@ -130,8 +135,12 @@ impl<W> Ledger<W> {
         report.open = report.open.saturating_sub(1);
         match outcome {
             DeviceOutcome::Delivered => report.delivered += 1,
-            DeviceOutcome::TokenDead { reason } => {
+            DeviceOutcome::TokenDead {
+                reason,
+                registration,
+            } => {
                 report.dead_tokens += 1;
+                report.dead_registrations.extend(registration);
                 report.detail = reason;
             }
             DeviceOutcome::DeadLettered { reason } => {

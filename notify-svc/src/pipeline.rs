@@ -6,13 +6,15 @@
 //! Invariant: on a living stream each intent has one outcome. A stream that does not take its
 //! outcomes is closed, whereupon its shard sends again what it has not heard of.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heddle_kit::link::{Outbox, TrySendError};
-use heddle_proto::internal::{PushIntent, PushOutcome};
+use heddle_proto::internal::{DeadRegistration, PushIntent, PushOutcome};
 
 use crate::lane::{Entrance, Places};
 use crate::ledger::{Admission, DeviceOutcome, End, Ledger, PushReport};
+use crate::provider::Kind;
 use crate::push::Push;
 
 const NO_ROOM: &str = "too many pushes wait; send it again later";
@@ -27,10 +29,15 @@ pub struct Waiter {
 
 impl Waiter {
     fn tell(self, settled: bool, detail: String) {
+        self.tell_all(settled, detail, Vec::new());
+    }
+
+    fn tell_all(self, settled: bool, detail: String, dead: Vec<DeadRegistration>) {
         let outcome = PushOutcome {
             id: self.id,
             settled,
             detail,
+            dead_registrations: dead,
         };
         if let Err(TrySendError::Full(_)) = self.outbox.try_send(outcome) {
             tracing::warn!("a shard does not read its outcomes; its stream ends");
@@ -40,15 +47,15 @@ impl Waiter {
 }
 
 pub struct Pipeline {
-    /// One for now; with registrations, a device's provider will say which.
-    lane: Entrance,
+    lanes: HashMap<Kind, Entrance>,
     ledger: Mutex<Ledger<Waiter>>,
 }
 
 impl Pipeline {
-    pub fn new(lane: Entrance, settled_max: usize) -> Self {
+    /// A lane for each kind.
+    pub fn new(lanes: HashMap<Kind, Entrance>, settled_max: usize) -> Self {
         Self {
-            lane,
+            lanes,
             ledger: Mutex::new(Ledger::new(settled_max)),
         }
     }
@@ -71,7 +78,7 @@ impl Pipeline {
             return waiter.tell(true, "no devices".into());
         };
         let devices = u32::try_from(pushes.len()).unwrap_or(u32::MAX);
-        let places = self.lane.reserve(devices);
+        let places = self.reserve(&pushes);
         let admission = self
             .ledger()
             .admit(&push_id, devices, waiter, places.is_some());
@@ -83,14 +90,34 @@ impl Pipeline {
                     .into_iter()
                     .for_each(|older| older.tell(false, REPEATED.into()));
             }
-            (Admission::Settled { waiter, report }, _) => waiter.tell(true, report.detail),
+            (Admission::Settled { waiter, report }, _) => {
+                waiter.tell_all(true, report.detail, report.dead_registrations);
+            }
             (Admission::NoRoom { waiter }, _) => waiter.tell(false, NO_ROOM.into()),
         }
     }
 
-    fn send(&self, pushes: Vec<Push>, mut places: Places) {
+    /// Room in every lane that these need, or none in any.
+    fn reserve(&self, pushes: &[Push]) -> Option<HashMap<Kind, Places>> {
+        let mut counts = HashMap::<Kind, u32>::new();
         for push in pushes {
-            if let Err(push) = self.lane.put(push, &mut places) {
+            *counts.entry(Kind::of(push)).or_default() += 1;
+        }
+        let reserved = counts.into_iter().map(|(kind, count)| {
+            let lane = self.lanes.get(&kind)?;
+            Some((kind, lane.reserve(count)?))
+        });
+        reserved.collect()
+    }
+
+    fn send(&self, pushes: Vec<Push>, mut places: HashMap<Kind, Places>) {
+        for push in pushes {
+            let kind = Kind::of(&push);
+            let put = match (self.lanes.get(&kind), places.get_mut(&kind)) {
+                (Some(lane), Some(places)) => lane.put(push, places),
+                _ => Err(push),
+            };
+            if let Err(push) = put {
                 self.done(
                     &push,
                     DeviceOutcome::Lost {
@@ -113,7 +140,8 @@ impl Pipeline {
             return;
         };
         for waiter in waiters {
-            waiter.tell(settled, report.detail.clone());
+            let dead = report.dead_registrations.clone();
+            waiter.tell_all(settled, report.detail.clone(), dead);
         }
     }
 

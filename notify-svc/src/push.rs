@@ -6,11 +6,15 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use heddle_proto::ids::{LogId, NAME_BYTES_MAX};
-use heddle_proto::internal::PushIntent;
+use heddle_proto::internal::{DeadRegistration, PushIntent};
+use heddle_proto::v1::PushRegistration;
+use heddle_proto::v1::push_registration::Target;
 use serde::{Serialize, Serializer};
 
 /// Devices that one intent may name.
 pub const DEVICES_MAX: usize = 1_000;
+/// Registrations that one intent may name.
+pub const REGISTRATIONS_MAX: usize = 8_000;
 
 /// What one device is to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,6 +41,9 @@ pub struct Push {
     pub badge: u64,
     /// Whether the newest message mentions the user.
     pub mentioned: bool,
+    /// Where it goes; none: to the log. Holds secrets.
+    #[serde(skip)]
+    pub registration: Option<Arc<PushRegistration>>,
 }
 
 /// An intent that can never become a push.
@@ -48,7 +55,22 @@ pub struct InvalidIntent {
 }
 
 impl Push {
-    /// The pushes of an intent, one for each device that it names.
+    /// The target of its registration.
+    pub fn target(&self) -> Option<&Target> {
+        self.registration.as_deref()?.target.as_ref()
+    }
+
+    /// Its registration's name, to have it removed.
+    pub fn dead_registration(&self) -> Option<DeadRegistration> {
+        let registration = self.registration.as_deref()?;
+        Some(DeadRegistration {
+            device_id: registration.device_id.clone(),
+            registration_id: registration.registration_id.clone(),
+        })
+    }
+
+    /// The pushes of an intent: one for each registration of the devices that it names, and one
+    /// for each of them that has none.
     pub fn all_of(intent: PushIntent) -> Result<Vec<Self>, InvalidIntent> {
         let name = |field, name: &str| match name.len() {
             1..=NAME_BYTES_MAX => Ok(Arc::<str>::from(name)),
@@ -63,14 +85,21 @@ impl Push {
                 wrong: "must be 1,000 at most",
             });
         }
+        if intent.registrations.len() > REGISTRATIONS_MAX {
+            return Err(InvalidIntent {
+                field: "registrations",
+                wrong: "must be 8,000 at most",
+            });
+        }
         let push_id = name("push_id", &intent.push_id)?;
         let user_id = name("user_id", &intent.user_id)?;
         let conversation_id = LogId::from_wire(&intent.conversation_id).ok_or(InvalidIntent {
             field: "conversation_id",
             wrong: "must have 16 bytes",
         })?;
-        let push = |device_id: String| {
+        let push = |device_id: String, registration: Option<Arc<PushRegistration>>| {
             Ok(Self {
+                registration,
                 push_id: push_id.clone(),
                 user_id: user_id.clone(),
                 device_id: name("device_ids", &device_id)?,
@@ -82,7 +111,20 @@ impl Push {
                 mentioned: intent.mentioned,
             })
         };
-        intent.device_ids.into_iter().map(push).collect()
+        let mut pushes = Vec::with_capacity(intent.device_ids.len());
+        for device_id in intent.device_ids {
+            let own = |it: &&PushRegistration| it.device_id == device_id;
+            let mut own = intent.registrations.iter().filter(own).peekable();
+            if own.peek().is_none() {
+                pushes.push(push(device_id, None)?);
+                continue;
+            }
+            for registration in own {
+                let registration = Some(Arc::new(registration.clone()));
+                pushes.push(push(device_id.clone(), registration)?);
+            }
+        }
+        Ok(pushes)
     }
 }
 
@@ -109,6 +151,26 @@ mod tests {
         let pushes = Push::all_of(intent()).unwrap();
         let devices: Vec<_> = pushes.iter().map(|push| &*push.device_id).collect();
         assert_eq!(devices, ["phone", "tablet"]);
+    }
+
+    #[test]
+    fn each_registration_has_its_push() {
+        let mut intent = intent();
+        let registration = |id: &str| PushRegistration {
+            device_id: "phone".into(),
+            registration_id: id.into(),
+            ..Default::default()
+        };
+        intent.registrations = vec![registration("a"), registration("b")];
+        let pushes = Push::all_of(intent).unwrap();
+        let id = |push: &Push| push.dead_registration().map(|dead| dead.registration_id);
+        let told: Vec<_> = pushes.iter().map(|it| (&*it.device_id, id(it))).collect();
+        let expected = [
+            ("phone", Some("a".into())),
+            ("phone", Some("b".into())),
+            ("tablet", None),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `heddle serve` takes [`NotifyService::open`]; `main` takes [`start`]. Each shard's stream is a
 //! task that only reads: the pipeline writes the outcomes.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,12 +25,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::config::{NotifyConfig, NotifyProcess};
+use crate::config::{LaneConfig, NotifyConfig, NotifyProcess};
 use crate::dead_letters::{DeadLetter, DeadLetters, KeepError, MemoryDeadLetters};
 use crate::lane::Lane;
 use crate::ledger::PushReport;
 use crate::pipeline::Pipeline;
-use crate::provider::{LogProvider, PushProvider};
+use crate::provider::{Kind, PushProvider};
+use crate::providers;
 
 /// Who may call what.
 const CALLERS: CallerTable = &[("/heddle.internal.v1.NotifyService/", &["chat-svc"])];
@@ -43,43 +45,50 @@ pub struct NotifyService {
     tasks: Tasks,
 }
 
-/// The log provider's file cannot be opened.
+/// A file that is named cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("notify.log_file: {0}; name a file that this user may write, or none")]
-pub struct OpenError(#[from] io::Error);
+pub enum OpenError {
+    /// The log provider's.
+    #[error("notify.log_file: {0}; name a file that this user may write, or none")]
+    LogFile(io::Error),
+    /// The authorities'.
+    #[error("notify.ca_file: {0}; name a PEM file of certificates, or none")]
+    CaFile(io::Error),
+}
 
 impl NotifyService {
-    /// Opens the log provider. Tasks are a child of `tasks`.
+    /// Opens the providers that are configured. Tasks are a child of `tasks`.
     pub async fn open(
         config: NotifyConfig,
         clock: SharedClock,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
-        let file = config.log_file.clone();
-        let opening = tokio::task::spawn_blocking(move || LogProvider::open(file.as_deref()));
-        let provider = opening.await.map_err(io::Error::from)??;
-        Ok(Self::with_provider(
-            config,
-            Arc::new(provider),
-            clock,
-            tasks,
-        ))
+        let tasks = tasks.child("notify");
+        let providers = providers::open(&config, &clock, &tasks).await?;
+        Ok(Self::with_providers(config, providers, clock, tasks))
     }
 
-    /// The same over any provider.
-    pub fn with_provider(
+    /// Over these providers. `tasks` are its own.
+    pub fn with_providers(
         config: NotifyConfig,
-        provider: Arc<dyn PushProvider>,
+        providers: Vec<(Kind, LaneConfig, Arc<dyn PushProvider>)>,
         clock: SharedClock,
-        tasks: &Tasks,
+        tasks: Tasks,
     ) -> Self {
-        let tasks = tasks.child("notify");
         let dead_letters = Arc::new(MemoryDeadLetters::new(config.dead_letters_max));
-        let (lane, entrance) = Lane::new(config.log, provider, dead_letters.clone(), clock);
-        let pipeline = Arc::new(Pipeline::new(entrance, config.settled_max));
-        let told = pipeline.clone();
-        let done = move |push: &_, outcome| told.done(push, outcome);
-        tasks.spawn("lane", lane.run(done, tasks.stopping().clone()));
+        let mut entrances = HashMap::new();
+        let mut lanes = Vec::new();
+        for (kind, config, provider) in providers {
+            let (lane, entrance) = Lane::new(config, provider, dead_letters.clone(), clock.clone());
+            entrances.insert(kind, entrance);
+            lanes.push(lane);
+        }
+        let pipeline = Arc::new(Pipeline::new(entrances, config.settled_max));
+        for lane in lanes {
+            let told = pipeline.clone();
+            let done = move |push: &_, outcome| told.done(push, outcome);
+            tasks.spawn("lane", lane.run(done, tasks.stopping().clone()));
+        }
         Self {
             pipeline,
             dead_letters,

@@ -82,12 +82,18 @@ fn config() -> NotifyConfig {
 }
 
 fn service(config: NotifyConfig, provider: &Arc<Scripted>) -> NotifyService {
-    NotifyService::with_provider(
-        config,
-        provider.clone(),
-        ManualClock::at(77),
-        &Tasks::new("test"),
-    )
+    with_provider(config, provider, 77, Tasks::new("test"))
+}
+
+fn with_provider(
+    config: NotifyConfig,
+    provider: &Arc<Scripted>,
+    now_ms: u64,
+    tasks: Tasks,
+) -> NotifyService {
+    let provider: Arc<dyn PushProvider> = provider.clone();
+    let providers = vec![(Kind::Log, config.log.clone(), provider)];
+    NotifyService::with_providers(config, providers, ManualClock::at(now_ms), tasks)
 }
 
 /// A shard's end of its stream.
@@ -121,6 +127,7 @@ impl Shard {
             count: 2,
             badge: 3,
             mentioned: false,
+            registrations: Vec::new(),
         });
     }
 
@@ -332,8 +339,7 @@ async fn what_was_not_settled_at_a_crash_is_settled_when_sent_again() {
 #[tokio::test]
 async fn a_drain_finishes_what_is_being_sent_and_ends_streams() {
     let (provider, tasks) = (Scripted::held(), Tasks::new("test"));
-    let service =
-        NotifyService::with_provider(config(), provider.clone(), ManualClock::at(0), &tasks);
+    let service = with_provider(config(), &provider, 0, tasks.clone());
     let mut shard = Shard::link(&service).await;
     shard.intent(1, "p", &["phone"]);
     shard.intent(2, "none", &[]);

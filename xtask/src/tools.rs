@@ -15,6 +15,7 @@ use crate::command;
 use crate::repo::Repo;
 
 const BUF: &str = "@bufbuild/buf@1.75.0";
+const WEB_PUSH_TESTING: &str = "web-push-testing@1.2.2";
 const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
 const KUSTOMIZE: &str = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2";
 const KUBECONFORM: &str = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0";
@@ -42,16 +43,36 @@ fn buf_program(repo: &Repo) -> PathBuf {
 pub fn buf(repo: &Repo) -> Result<PathBuf, Failure> {
     let program = buf_program(repo);
     if !program.is_file() {
-        std::fs::create_dir_all(directory(repo))?;
-        let mut npm = Command::new("npm");
-        npm.arg("install").arg("--prefix").arg(directory(repo));
-        npm.args(["--no-audit", "--no-fund", "--no-save", "--no-package-lock"]);
-        // Without a network this is said within a minute, not after npm's ten.
-        npm.args(["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]);
-        npm.args(["--fetch-retry-maxtimeout=5000", BUF]);
-        command::run(&mut npm).map_err(|why| cannot("buf", &why, "install Node.js with npm"))?;
+        npm_install(&directory(repo), BUF)?;
     }
     Ok(program)
+}
+
+/// `web-push-testing`: the push service that notify-svc's tests send to.
+pub fn web_push_testing(repo: &Repo) -> Result<(), Failure> {
+    // Apart from buf: npm removes what an install does not name.
+    let packages = directory(repo).join("web-push");
+    if !packages.join("node_modules/web-push-testing").is_dir() {
+        npm_install(&packages, WEB_PUSH_TESTING)?;
+    }
+    Ok(())
+}
+
+fn npm_install(into: &Path, package: &str) -> Result<(), Failure> {
+    std::fs::create_dir_all(into)?;
+    let mut npm = Command::new("npm");
+    npm.arg("install").arg("--prefix").arg(into);
+    npm.args(["--no-audit", "--no-fund", "--no-save", "--no-package-lock"]);
+    // Without a network this is said within a minute, not after npm's ten.
+    npm.args([
+        "--fetch-retries=1",
+        "--fetch-retry-mintimeout=1000",
+        "--fetch-retry-maxtimeout=5000",
+        package,
+    ]);
+    let installed = command::run(&mut npm);
+    installed.map_err(|why| cannot(package, &why, "install Node.js with npm"))?;
+    Ok(())
 }
 
 /// `grpcurl`: the command lines of the documentation are run with it.

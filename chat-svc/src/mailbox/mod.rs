@@ -9,6 +9,7 @@
 pub mod lines;
 pub mod list;
 pub mod push;
+pub mod registrations;
 
 use crate::cells;
 use bytes::Bytes;

@@ -47,6 +47,11 @@ pub struct Waiting {
 }
 
 impl Device {
+    /// It was revoked and has had no session since.
+    pub fn is_revoked(&self) -> bool {
+        self.row.revoked_time_ms > self.row.last_seen_time_ms
+    }
+
     /// A resume token says that the device has everything up to `position`: it acknowledges, even
     /// if those of the session before got lost with its connection. Whether it was news.
     pub fn resumed_at(&mut self, position: u64) -> bool {
@@ -151,10 +156,8 @@ pub fn devices_due<'a>(devices: &'a HashMap<String, Device>, waiting: &Waiting) 
     if seen_by_user {
         return Vec::new();
     }
-    let due = |device: &Device| {
-        let revoked = device.row.revoked_time_ms > device.row.last_seen_time_ms;
-        !revoked && device.cursor.position < waiting.last_position
-    };
+    let due =
+        |device: &Device| !device.is_revoked() && device.cursor.position < waiting.last_position;
     let mut due: Vec<_> = devices
         .iter()
         .filter(|(_, device)| due(device))

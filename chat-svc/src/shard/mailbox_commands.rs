@@ -81,7 +81,14 @@ impl Shard {
         }
         let writes = matches!(
             op,
-            Some(Op::Hide(_) | Op::Settings(_) | Op::RevokeDevice(_)) | Some(Op::User(_))
+            Some(
+                Op::Hide(_)
+                    | Op::Settings(_)
+                    | Op::RevokeDevice(_)
+                    | Op::User(_)
+                    | Op::RegisterPush(_)
+                    | Op::UnregisterPush(_)
+            )
         );
         if writes && now_ms < self.read_only_until_ms {
             return edge.refuse(id, &read_only("a write was refused a moment ago"));
@@ -105,6 +112,8 @@ impl Shard {
             Some(Op::Shares(ask)) => self.shares(&user, &ask).map(Outcome::Ready),
             Some(Op::User(change)) => self.user(&user, change).map(Outcome::Ready),
             Some(Op::RevokeDevice(ask)) => self.revoke(&user, ask).map(Outcome::Ready),
+            Some(Op::RegisterPush(it)) => self.register_push(&user, it).map(Outcome::Ready),
+            Some(Op::UnregisterPush(it)) => self.unregister_push(&user, &it).map(Outcome::Ready),
             Some(Op::Standing(_)) => self.standing(&user, &device_id).map(Outcome::Ready),
             _ => Err(Fault::field("op", "this is no command to a mailbox")),
         };
@@ -372,6 +381,7 @@ impl Shard {
         };
         device.row = DeviceRow {
             revoked_time_ms: now_ms,
+            push_registrations: Vec::new(),
             ..device.row.clone()
         };
         device.row.last_seen_time_ms = device.row.last_seen_time_ms.min(now_ms - 1);

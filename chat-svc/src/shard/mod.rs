@@ -31,6 +31,7 @@ mod ownership;
 mod pushes;
 mod reads;
 mod recover;
+mod registrations;
 mod sending;
 mod take;
 mod timers;

@@ -2,7 +2,10 @@
 //! position.
 
 use super::{Shard, mailboxes::MailboxSlot};
-use crate::mailbox::push::{Waiting, devices_due};
+use crate::mailbox::{
+    push::{Waiting, devices_due},
+    registrations,
+};
 use heddle_kit::link::Outbox;
 use heddle_proto::internal::{PushIntent, PushOutcome};
 use std::sync::Arc;
@@ -71,6 +74,7 @@ impl Shard {
             return;
         };
         let now_ms = self.now_ms();
+        self.disowned(&user, outcome.dead_registrations);
         let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(&user) else {
             return;
         };
@@ -119,6 +123,7 @@ fn intent(
     Some(PushIntent {
         id: 0,
         user_id: mailbox.user_id.clone(),
+        registrations: registrations::of(&mailbox.devices, &devices),
         device_ids: devices.into_iter().map(str::to_owned).collect(),
         push_id: format!("{}/{}", mailbox.id, waiting.last_position),
         conversation_id: conversation.to_vec().into(),

@@ -1,14 +1,17 @@
-//! Devices: a user's devices, and ending one.
+//! Devices: a user's devices, where pushes to them go, and ending one.
+//!
+//! Reads the rows that the mailbox's owner writes; changes go through that owner. Invariant: the
+//! secrets of a registration's target leave the server only towards its provider.
 
 use super::Api;
-use crate::validate::At;
+use crate::validate::{At, registration};
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
     internal::{
-        Cell, Command, DeviceRow, PartitionQuery, RevokeDeviceCommand, Table, command::Op,
-        read::Query,
+        Cell, Command, DeviceRow, PartitionQuery, RevokeDeviceCommand, Table,
+        UnregisterPushCommand, command::Op, read::Query,
     },
     time,
     v1::{self, Device, ErrorReason, device_service_server::DeviceService},
@@ -16,9 +19,13 @@ use heddle_proto::{
 use prost::Message as _;
 use tonic::{Request, Response, Status, async_trait};
 
-fn device(cell: &Cell) -> Result<Device, Fault> {
+fn row(cell: &Cell) -> Result<DeviceRow, Fault> {
     let damaged = |_| Fault::new(ErrorReason::DataLoss, "a device's row cannot be read");
-    let row = DeviceRow::decode(cell.value.clone()).map_err(damaged)?;
+    DeviceRow::decode(cell.value.clone()).map_err(damaged)
+}
+
+fn device(cell: &Cell) -> Result<Device, Fault> {
+    let row = row(cell)?;
     Ok(Device {
         device_id: String::from_utf8_lossy(&cell.clustering).into_owned(),
         app_version: row.app_version,
@@ -28,6 +35,18 @@ fn device(cell: &Cell) -> Result<Device, Fault> {
     })
 }
 
+impl Api {
+    /// The rows of a user's devices.
+    async fn device_cells(&self, user_id: &str) -> Result<Vec<Cell>, Fault> {
+        let query = PartitionQuery {
+            table: Table::Devices.into(),
+            partition: Bytes::copy_from_slice(user_id.as_bytes()),
+            ..Default::default()
+        };
+        Ok(self.edge.store.read(Query::Partition(query)).await?.cells)
+    }
+}
+
 #[async_trait]
 impl DeviceService for Api {
     async fn list_devices(
@@ -35,13 +54,8 @@ impl DeviceService for Api {
         request: Request<v1::ListDevicesRequest>,
     ) -> Result<Response<v1::ListDevicesResponse>, Status> {
         let caller = self.caller(request.metadata(), "ListDevices").await?;
-        let query = PartitionQuery {
-            table: Table::Devices.into(),
-            partition: Bytes::copy_from_slice(caller.user_id().as_bytes()),
-            ..Default::default()
-        };
-        let found = self.edge.store.read(Query::Partition(query)).await?;
-        let devices = found.cells.iter().map(device).collect::<Result<_, _>>()?;
+        let cells = self.device_cells(caller.user_id()).await?;
+        let devices = cells.iter().map(device).collect::<Result<_, _>>()?;
         Ok(Response::new(v1::ListDevicesResponse { devices }))
     }
 
@@ -72,5 +86,61 @@ impl DeviceService for Api {
         };
         self.edge.shards.call(&self.edge, mailbox, command).await?;
         Ok(Response::new(v1::RevokeDeviceResponse {}))
+    }
+
+    async fn register_push(
+        &self,
+        request: Request<v1::RegisterPushRequest>,
+    ) -> Result<Response<v1::RegisterPushResponse>, Status> {
+        let caller = self.caller(request.metadata(), "RegisterPush").await?;
+        let v1::RegisterPushRequest {
+            device_id,
+            registration,
+        } = request.into_inner();
+        At::CALL.name("device_id", &device_id)?;
+        let registration = registration::checked(device_id, registration.unwrap_or_default())?;
+        let mut kept = registration.clone();
+        registration::hide_secrets(&mut kept);
+        let op = Op::RegisterPush(registration);
+        self.ask(&caller, caller.mailbox(), op).await?;
+        let registration = Some(kept);
+        Ok(Response::new(v1::RegisterPushResponse { registration }))
+    }
+
+    async fn list_push_registrations(
+        &self,
+        request: Request<v1::ListPushRegistrationsRequest>,
+    ) -> Result<Response<v1::ListPushRegistrationsResponse>, Status> {
+        let method = "ListPushRegistrations";
+        let caller = self.caller(request.metadata(), method).await?;
+        let mut registrations = Vec::new();
+        for cell in self.device_cells(caller.user_id()).await? {
+            registrations.extend(row(&cell)?.push_registrations);
+        }
+        registrations
+            .iter_mut()
+            .for_each(registration::hide_secrets);
+        Ok(Response::new(v1::ListPushRegistrationsResponse {
+            registrations,
+        }))
+    }
+
+    async fn unregister_push(
+        &self,
+        request: Request<v1::UnregisterPushRequest>,
+    ) -> Result<Response<v1::UnregisterPushResponse>, Status> {
+        let caller = self.caller(request.metadata(), "UnregisterPush").await?;
+        let v1::UnregisterPushRequest {
+            device_id,
+            registration_id,
+        } = request.into_inner();
+        At::CALL.name("device_id", &device_id)?;
+        At::CALL.name("registration_id", &registration_id)?;
+        let op = Op::UnregisterPush(UnregisterPushCommand {
+            device_id,
+            registration_id,
+        });
+        self.ask(&caller, caller.mailbox(), op).await?;
+        Ok(Response::new(v1::UnregisterPushResponse {}))
     }
 }

@@ -169,11 +169,13 @@ fn build(repo: &Repo, _: &mut Tally) -> Outcome {
 fn unit(repo: &Repo, tally: &mut Tally) -> Outcome {
     // What is missing is said once all that can run has run.
     let (redis, node) = (tools::redis_server(repo), cassandra::suite_node(repo));
+    let web_push = tools::web_push_testing(repo);
     let targets = cargo_test(repo, &build::unit_targets(repo)?, tally);
     // Cargo runs examples in documentation only when they are all it is asked for.
     cargo_test(repo, &["--doc".to_owned()], tally).and(targets)?;
     node?;
     redis?;
+    web_push?;
     Ok(said(tally))
 }
 

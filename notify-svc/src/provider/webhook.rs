@@ -1,0 +1,143 @@
+//! Webhook: a signed POST to a server of the product's own.
+//!
+//! The signature is HMAC-SHA256 over the time, a dot and the body, with the registration's secret.
+//! Invariant: as with `web_push`, what an endpoint answers is about that endpoint alone.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use heddle_kit::SharedClock;
+use heddle_proto::v1::push_registration::Target;
+use hmac::{Hmac, Mac};
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tonic::async_trait;
+
+use super::{Attempt, PushProvider, header_value, later, unreached, wrong_target};
+use crate::http::{Answer, Client, endpoint::Endpoint};
+use crate::payload;
+use crate::push::Push;
+
+/// Posts to servers.
+pub struct WebhookProvider {
+    endpoints_allowed: Vec<String>,
+    client: Client,
+    clock: SharedClock,
+}
+
+impl WebhookProvider {
+    /// With nothing to configure but which inner endpoints are allowed.
+    pub fn new(endpoints_allowed: Vec<String>, client: Client, clock: SharedClock) -> Self {
+        Self {
+            endpoints_allowed,
+            client,
+            clock,
+        }
+    }
+}
+
+#[async_trait]
+impl PushProvider for WebhookProvider {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    async fn send(&self, push: &Push) -> Attempt {
+        let Some(Target::Webhook(target)) = push.target() else {
+            return wrong_target();
+        };
+        let endpoint = match Endpoint::registered(&target.url, &self.endpoints_allowed) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                let reason = format!("its URL is not posted to: {error}");
+                return Attempt::Refused { reason };
+            }
+        };
+        let body = body(push).to_string();
+        let time_s = self.clock.now_ms() / 1_000;
+        let signature = signature(&target.secret, time_s, body.as_bytes());
+        let headers: HeaderMap = [
+            ("content-type", "application/json".to_owned()),
+            ("heddle-push-id", payload::id(push).to_string()),
+            ("heddle-timestamp", time_s.to_string()),
+            ("heddle-signature", format!("v1={signature}")),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((HeaderName::from_static(name), header_value(&value)?)))
+        .collect();
+        match self
+            .client
+            .post(&endpoint, headers, Bytes::from(body))
+            .await
+        {
+            Ok(answer) => judge(&answer),
+            Err(error) => unreached(&error),
+        }
+    }
+}
+
+/// What is posted. Pure.
+fn body(push: &Push) -> Value {
+    let mut fields = payload::fields(push);
+    fields.insert("device_id".into(), json!(&*push.device_id));
+    Value::Object(fields)
+}
+
+/// Hexadecimal. Pure.
+fn signature(secret: &[u8], time_s: u64, body: &[u8]) -> String {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else {
+        return String::new();
+    };
+    mac.update(format!("{time_s}.").as_bytes());
+    mac.update(body);
+    let mut text = String::new();
+    for byte in mac.finalize().into_bytes() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// What the server's answer means. Pure.
+fn judge(answer: &Answer) -> Attempt {
+    let reason = format!("the server answers {}", answer.status);
+    match answer.status {
+        status if status.is_success() => Attempt::Delivered,
+        StatusCode::GONE => Attempt::TokenDead { reason },
+        StatusCode::TOO_MANY_REQUESTS => later(answer, reason),
+        status if status.is_server_error() => later(answer, reason),
+        _ => Attempt::Refused { reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::tests::answer;
+
+    /// By `printf '7.{}' | openssl dgst -sha256 -hmac key`.
+    #[test]
+    fn the_signature_is_that_of_other_tools() {
+        let expected = "77bc83bd1f40422311e47918b203449aecf84b02c1568bb1b570ac2a474cc2d8";
+        assert_eq!(signature(b"key", 7, b"{}"), expected);
+    }
+
+    #[test]
+    fn a_redirect_is_refused_and_only_gone_is_the_end() {
+        let table = [
+            (204, "delivered"),
+            (302, "refused"),
+            (404, "refused"),
+            (410, "token_dead"),
+            (429, "retry_later"),
+            (503, "retry_later"),
+        ];
+        for (status, expected) in table {
+            assert_eq!(
+                judge(&answer(status, &[], "")).label(),
+                expected,
+                "{status}"
+            );
+        }
+    }
+}
