@@ -1,8 +1,9 @@
 //! The programs that checks need beside Rust: which versions, where, and how they get there.
 //!
-//! `suite` and `proto` ask here. Everything but Redis and Go's modules lands in `target/tools`, so nothing of the
-//! machine is changed and CI can cache one directory. Invariant: versions are pinned but for Redis;
-//! a machine that lacks the installer (npm, go, apt-get) is told so by [`Failure::Missing`].
+//! `suite` and `proto` ask here. Everything but Redis and Go's modules lands in `target/tools`, so
+//! nothing of the machine is changed and CI can cache one directory. Invariant: versions are pinned
+//! but for Redis; a machine that lacks the installer (npm, go, apt-get) is told so by
+//! [`Failure::Missing`].
 
 use std::env;
 use std::ffi::OsString;

@@ -1,8 +1,8 @@
 //! Cycles of a fault: the mixed workload, the fault at a random instant, all settled and checked.
 //!
-//! [`super::kill`], [`super::cluster`], [`super::power`] and [`super::full`] say what the fault is. The server keeps
-//! its data over all cycles; each cycle has people and groups of its own, so that its history is
-//! complete.
+//! [`super::kill`], [`super::cluster`], [`super::power`] and [`super::full`] say what the fault is.
+//! The server keeps its data over all cycles; each cycle has people and groups of its own, so that
+//! its history is complete.
 //!
 //! Invariant: what follows from chance follows from the seed, but for the instants, which the
 //! machine's pace decides.

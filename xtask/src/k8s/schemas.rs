@@ -201,9 +201,12 @@ mod tests {
     #[test]
     fn a_kind_has_all_it_refers_to_and_nothing_else() {
         let text = r##"{"components": {"schemas": {
-            "Pod": {"type": "object", "properties": {"spec": {"allOf": [{"$ref": "#/components/schemas/Spec"}]}},
-                    "x-kubernetes-group-version-kind": [{"group": "", "kind": "Pod", "version": "v1"}]},
-            "Spec": {"type": "object", "properties": {"self": {"$ref": "#/components/schemas/Spec"}}},
+            "Pod": {"type": "object",
+                    "properties": {"spec": {"allOf": [{"$ref": "#/components/schemas/Spec"}]}},
+                    "x-kubernetes-group-version-kind":
+                        [{"group": "", "kind": "Pod", "version": "v1"}]},
+            "Spec": {"type": "object",
+                     "properties": {"self": {"$ref": "#/components/schemas/Spec"}}},
             "Other": {"type": "string"}}}}"##;
         let kinds = of_specification(text).unwrap();
         let [(name, schema)] = kinds.as_slice() else {
@@ -218,7 +221,8 @@ mod tests {
     #[test]
     fn a_custom_resource_is_closed_where_it_names_fields() {
         let text = "spec: {group: cert-manager.io, names: {kind: Issuer}, versions: [{name: v1, \
-                    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object}}}}}]}";
+                    schema: {openAPIV3Schema: {type: object, \
+                    properties: {spec: {type: object}}}}}]}";
         let kinds = of_resource(text).unwrap();
         assert_eq!(kinds[0].0, "issuer_cert-manager.io_v1.json");
         assert_eq!(kinds[0].1["additionalProperties"], false);

@@ -97,7 +97,8 @@ spec:
   groups:
     - rules:
         - alert: Many
-          expr: sum(rate(rpc_server_call_duration_seconds_count{rpc_response_status_code="OK"}[5m])) > 1
+          expr: >-
+            sum(rate(rpc_server_call_duration_seconds_count{rpc_response_status_code="OK"}[5m])) > 1
         - alert: Pushes
           expr: heddle_push_attempts_total{outcome="refused"} / heddle_gateway_sessions > 1
 ---
