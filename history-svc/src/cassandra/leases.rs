@@ -143,7 +143,7 @@ fn live(rows: Vec<Row>) -> Vec<LiveNode> {
 /// The first so many to have started, by name: who is one too many has no lease.
 fn earliest(mut live: Vec<LiveNode>, nodes_max: usize) -> Vec<LiveNode> {
     if live.len() > nodes_max {
-        live.sort_by(|one, other| one.incarnation.cmp(&other.incarnation));
+        live.sort_by_key(|node| node.incarnation);
         live.truncate(nodes_max);
         live.sort_by(|one, other| one.node.cmp(&other.node));
     }
