@@ -18,8 +18,6 @@ pub struct Workload<'a> {
     pub whole: &'a Value,
 }
 
-/// The label that selectors go by.
-pub const LABEL: &str = "app.kubernetes.io/name";
 /// The name of the container that is ours.
 const CONTAINER: &str = "server";
 
