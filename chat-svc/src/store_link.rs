@@ -1,8 +1,8 @@
 //! The link to history-svc: one commit stream and one read stream for all shards of the node.
 //!
 //! Shards put commits and reads into its outboxes; answers come back into each shard's own queue,
-//! found by the shard number in the upper bits of an id. Of several history-svc one is used, and the
-//! next when its streams end: shards take themselves again there, since an epoch lives in the
+//! found by the shard number in the upper bits of an id. Of several history-svc one is used, and
+//! the next when its streams end: shards take themselves again there, since an epoch lives in the
 //! history-svc that raised it (docs/adr/0011).
 //!
 //! Invariant: when a stream ends, every shard hears that what was under way is lost before it hears

@@ -5,8 +5,9 @@
 //! the other reads of the call.
 //!
 //! Invariant: where a log ends is known to its owner alone: the one that a tail read names, whose
-//! head is here since the take-over. What this process remembers of others may be old, since a shard
-//! can be taken through another history-svc; all other reads name the head that they were granted.
+//! head is here since the take-over. What this process remembers of others may be old, since a
+//! shard can be taken through another history-svc; all other reads name the head that they were
+//! granted.
 
 use bytes::Bytes;
 use futures_util::future::join_all;

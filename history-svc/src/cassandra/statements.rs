@@ -70,8 +70,9 @@ mod text {
         "SELECT shard, epoch, raised_by FROM {k}.shards WHERE shard_group = ?";
     pub const ANY_SHARD: &str = "SELECT shard FROM {k}.shards LIMIT 1";
     pub const ANY_ROW: &str = "SELECT first_seq FROM {k}.log LIMIT 1";
-    pub const LEASE_WRITE: &str = "INSERT INTO {k}.nodes (pool, node, incarnation, ttl_ms, address, \
-                                   leaving, owned) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ?";
+    pub const LEASE_WRITE: &str = "INSERT INTO {k}.nodes (pool, node, incarnation, ttl_ms, \
+                                   address, leaving, owned) VALUES (?, ?, ?, ?, ?, ?, ?) \
+                                   USING TTL ?";
     pub const LEASE_END: &str =
         "DELETE FROM {k}.nodes WHERE pool = ? AND node = ? AND incarnation = ?";
     pub const LEASES_READ: &str = "SELECT node, incarnation, ttl_ms, address, leaving, owned, \

@@ -1,8 +1,8 @@
 //! `cargo xtask cluster up|down|status|kill|pause|resume|start|logs`: the services as processes of
 //! their own on this machine, on real Cassandra and Redis.
 //!
-//! The crate `heddle-plan` says which services there are and what they are told, `process` starts and
-//! signals all of them.
+//! The crate `heddle-plan` says which services there are and what they are told, `process` starts
+//! and signals all of them.
 //!
 //! Invariant: what a cluster is lies in its directory, so that every command finds it again.
 
