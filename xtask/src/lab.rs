@@ -59,6 +59,7 @@ pub fn faults(repo: &Repo, arguments: &[String]) -> Result<bool, Failure> {
         true => built_whole(repo, release)?,
         false => built(repo, release)?,
     };
+    lab.env("PATH", tools::search_path(repo));
     let nodes = match arguments.first().map(String::as_str) {
         Some("cassandra-node" | "cassandra-down" | "everything") => 3,
         Some("redis" | "redis-flush" | "redis-down" | "pause") => 1,
@@ -102,6 +103,7 @@ pub fn cycles(repo: &Repo, fault: &str, cycles: u32) -> Result<(), Failure> {
 pub fn cluster_cycles(repo: &Repo, cycles: u32, address: &str) -> Result<(), Failure> {
     let mut lab = Command::new(program(repo, false, "heddle-lab"));
     lab.current_dir(repo.root())
+        .env("PATH", tools::search_path(repo))
         .env(cassandra::ADDRESS, address)
         .args([
             "kill",
