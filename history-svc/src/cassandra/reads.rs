@@ -113,7 +113,7 @@ impl Inner {
         Ok(StoreAnswer::Rows { rows, more })
     }
 
-    /// Rows that hold the events from one seq to another, ascending.
+    /// Rows that hold the events from one seq to another, ascending, up to a hole.
     async fn up(
         &self,
         log_id: &LogId,
@@ -136,6 +136,10 @@ impl Inner {
             let page = self.rows_up(log_id, next, to_seq, page_rows).await?;
             let (len, before) = (page.len(), bucket(next));
             for record in page {
+                // Below the first row events may have expired; behind a hole lies no log.
+                if !rows.is_empty() && record.row.first_seq != next {
+                    return Ok(rows);
+                }
                 next = record.row.last_seq() + 1;
                 if !picker.push(&mut rows, record.row, from_seq, to_seq) {
                     return Ok(rows);
