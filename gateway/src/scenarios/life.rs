@@ -130,13 +130,10 @@ async fn who_is_sent_away_is_told_where_else_to_go() {
     assert_eq!(gone.addresses, ["http://other"]);
     drop(device);
     draining.await.unwrap();
-    let said = world
-        .presence
-        .seen()
-        .into_iter()
-        .filter_map(|frame| frame.gateway);
+    let seen = world.presence.seen();
+    let mut said = seen.iter().rev().filter_map(|frame| frame.gateway.as_ref());
     assert!(
-        said.last().is_some_and(|last| last.draining),
+        said.next().is_some_and(|last| last.draining),
         "it says that it drains"
     );
 }
