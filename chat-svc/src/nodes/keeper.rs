@@ -174,6 +174,7 @@ impl Keeper {
         let (version, known) = (state.version, self.peers.nodes());
         let mut place = Placement::of(version, shard_count, &nodes, &self.me.node, known);
         state.force(&mut place, lease);
+        place.valid_until = Some(asked + lease);
         self.placement.send_replace(Arc::new(place));
         let told = Some((owned, state.leaving));
         if state.told != told {

@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
 };
+use tokio::time::Instant;
 
 /// Where what is for a shard goes.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub struct Placement {
     pub alone: bool,
     /// The lease has ended: what is under way is given up at once.
     pub lost: bool,
+    /// When the lease ends that this placement goes by; none: there is none that could.
+    pub valid_until: Option<Instant>,
 }
 
 impl Placement {
@@ -58,6 +61,7 @@ impl Placement {
             waits: HashSet::new(),
             alone: true,
             lost: false,
+            valid_until: None,
         }
     }
 
@@ -69,6 +73,7 @@ impl Placement {
             waits: HashSet::new(),
             alone: false,
             lost,
+            valid_until: None,
         }
     }
 
@@ -105,7 +110,14 @@ impl Placement {
             waits,
             alone: false,
             lost: false,
+            valid_until: None,
         }
+    }
+
+    /// Whether the lease has ended in the meantime.
+    pub fn has_lapsed(&self) -> bool {
+        self.valid_until
+            .is_some_and(|until| Instant::now() >= until)
     }
 
     /// Whether the shard belongs to this node.

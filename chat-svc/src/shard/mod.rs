@@ -185,18 +185,24 @@ impl Shard {
             tokio::select! {
                 biased;
                 Some(input) = inputs.store.recv() => {
+                    self.mind_lease();
                     self.on_store(input);
                     while let Ok(input) = inputs.store.try_recv() {
                         self.on_store(input);
                     }
                 }
                 Some(input) = inputs.peer.recv(), if !self.batch.is_full() => {
+                    self.mind_lease();
                     self.on_peer(input);
                 }
                 Some(input) = inputs.edge.recv(), if self.takes_commands() => {
+                    self.mind_lease();
                     self.on_edge(input);
                 }
-                _ = tick.tick() => self.on_tick(),
+                _ = tick.tick() => {
+                    self.mind_lease();
+                    self.on_tick();
+                }
                 Ok(()) = placement.changed() => self.follow(),
                 () = ending.cancelled() => break,
             }

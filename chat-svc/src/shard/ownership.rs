@@ -63,6 +63,23 @@ impl Shard {
         }
     }
 
+    /// A process that was halted for longer than its lease wakes up as a former owner and does not
+    /// know it yet: before anything else it forgets what it has, pieces of fan-outs that it holds
+    /// for mailboxes among it. Those were sent again to the owner in between, and marks among them
+    /// would go back. Commits are fenced by the epoch; what goes from shard to shard is not.
+    pub(super) fn mind_lease(&mut self) {
+        let lapsed = !self.place.alone && self.around.placement.borrow().has_lapsed();
+        if lapsed && !matches!(self.phase, Phase::Away) {
+            tracing::warn!(
+                shard = self.index,
+                "the lease has ended unnoticed: given up"
+            );
+            self.roll_back(owner_changing());
+            self.released();
+            self.around.renew.notify_one();
+        }
+    }
+
     fn take_if_due(&mut self) {
         if let Phase::Wanted(seen) = self.phase
             && (self.place.alone || self.place.version > seen)
@@ -208,5 +225,63 @@ impl Shard {
     pub(super) fn target(&self, shard: u32) -> crate::nodes::Target {
         let target = self.place.targets.get(shard as usize);
         target.cloned().unwrap_or(crate::nodes::Target::Nowhere)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        nodes::{Placement, Target},
+        shard::{
+            bare,
+            batch::{Job, Told},
+            input::Reply,
+        },
+    };
+    use heddle_proto::internal::{FanOut, FanOutState};
+    use std::sync::Arc;
+    use tokio::{sync::watch, time::Instant};
+
+    /// As after SIGSTOP for longer than a lease, and SIGCONT.
+    #[tokio::test]
+    async fn who_slept_through_its_lease_forgets_what_it_had() {
+        let mut shard = bare::shard();
+        let held = |valid_until| {
+            let mut place = Placement::nobody(1, 1, false);
+            place.targets = vec![Target::Here];
+            place.valid_until = Some(valid_until);
+            Arc::new(place)
+        };
+        let (places, placement) = watch::channel(held(Instant::now() + MINUTE));
+        shard.around.placement = placement;
+        bare::take(&mut shard);
+        shard.batch.told.insert(log(), Told::default());
+        let state = FanOutState {
+            user_id: "bob".into(),
+            ..Default::default()
+        };
+        let fan_out = Arc::new(FanOut {
+            states: vec![state],
+            ..Default::default()
+        });
+        shard.held.push((Job::new(fan_out, Reply::Here, 1), 0));
+        shard.mind_lease();
+        assert!(shard.serves(), "the lease runs");
+        places.send_replace(held(Instant::now()));
+        shard.mind_lease();
+        assert!(!shard.serves());
+        assert!(shard.ownership.is_none() && shard.batch.told.is_empty());
+        assert!(
+            !shard.held.blocks("bob"),
+            "its sender sends it to the owner"
+        );
+        assert!(matches!(shard.phase, Phase::Away) && !shard.belongs_here());
+    }
+
+    const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+
+    fn log() -> heddle_proto::ids::LogId {
+        heddle_proto::ids::LogId::mailbox("ann")
     }
 }
