@@ -58,6 +58,7 @@ pub struct Keeper {
 /// What changes from renewal to renewal.
 struct Renewals {
     renewed: Instant,
+    lapses: u64,
     version: u64,
     leaving: bool,
     /// What the others were told last.
@@ -72,6 +73,7 @@ impl Keeper {
         let _ending = ending.drop_guard();
         let mut state = Renewals {
             renewed: Instant::now(),
+            lapses: 0,
             version: 1,
             leaving: false,
             told: None,
@@ -169,12 +171,14 @@ impl Keeper {
                 return Err(status);
             }
         };
+        state.lapses += u64::from(asked.duration_since(state.renewed) >= lease);
         state.renewed = asked;
         self.peers.update(&nodes, &self.me.node);
         let (version, known) = (state.version, self.peers.nodes());
         let mut place = Placement::of(version, shard_count, &nodes, &self.me.node, known);
         state.force(&mut place, lease);
         place.valid_until = Some(asked + lease);
+        place.lapses = state.lapses;
         self.placement.send_replace(Arc::new(place));
         let told = Some((owned, state.leaving));
         if state.told != told {

@@ -50,6 +50,8 @@ pub struct Placement {
     pub lost: bool,
     /// When the lease ends that this placement goes by; none: there is none that could.
     pub valid_until: Option<Instant>,
+    /// How often the lease has ended and was got again: what was owned before is not.
+    pub lapses: u64,
 }
 
 impl Placement {
@@ -62,6 +64,7 @@ impl Placement {
             alone: true,
             lost: false,
             valid_until: None,
+            lapses: 0,
         }
     }
 
@@ -74,6 +77,7 @@ impl Placement {
             alone: false,
             lost,
             valid_until: None,
+            lapses: 0,
         }
     }
 
@@ -111,6 +115,7 @@ impl Placement {
             alone: false,
             lost: false,
             valid_until: None,
+            lapses: 0,
         }
     }
 

@@ -41,6 +41,7 @@ impl Shard {
 
     /// Follows the newest placement.
     pub(super) fn follow(&mut self) {
+        self.mind_lease();
         let place = self.around.placement.borrow_and_update().clone();
         let before = std::mem::replace(&mut self.place, place);
         self.turn_ms = self.around.clock.now_ms();
@@ -68,7 +69,12 @@ impl Shard {
     /// for mailboxes among it. Those were sent again to the owner in between, and marks among them
     /// would go back. Commits are fenced by the epoch; what goes from shard to shard is not.
     pub(super) fn mind_lease(&mut self) {
-        let lapsed = !self.place.alone && self.around.placement.borrow().has_lapsed();
+        if self.place.alone {
+            return;
+        }
+        let newest = self.around.placement.borrow();
+        let lapsed = newest.has_lapsed() || newest.lapses != self.place.lapses;
+        drop(newest);
         if lapsed && !matches!(self.phase, Phase::Away) {
             tracing::warn!(
                 shard = self.index,
@@ -271,6 +277,16 @@ mod tests {
         places.send_replace(held(Instant::now()));
         shard.mind_lease();
         assert!(!shard.serves());
+        // Renewed before the shard had its turn: it is no less over.
+        let mut again = bare::shard();
+        let (places, placement) = watch::channel(held(Instant::now() + MINUTE));
+        again.around.placement = placement;
+        bare::take(&mut again);
+        let mut renewed = Placement::clone(&held(Instant::now() + MINUTE));
+        renewed.lapses = 1;
+        places.send_replace(Arc::new(renewed));
+        again.follow();
+        assert!(!again.serves());
         assert!(shard.ownership.is_none() && shard.batch.told.is_empty());
         assert!(
             !shard.held.blocks("bob"),
