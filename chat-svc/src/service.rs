@@ -122,9 +122,7 @@ impl ChatService {
         tasks.spawn("health", async move {
             loop {
                 let ready = placement.borrow_and_update().holds_lease();
-                for name in ["", crate::start::SERVICE] {
-                    health.set(name, ready).await;
-                }
+                health.tell(&[crate::start::SERVICE], ready).await;
                 tokio::select! {
                     () = stopping.cancelled() => return health.not_serving().await,
                     changed = placement.changed() => if changed.is_err() { return },

@@ -175,9 +175,7 @@ impl Gateway {
                 let ready = edge.shards.has_majority();
                 if let Some(ready) = readiness.see(ready, Instant::now()) {
                     tracing::info!(ready, "most shards can be reached, or not");
-                    for name in [""].into_iter().chain(SERVICES) {
-                        health.set(name, ready).await;
-                    }
+                    health.tell(&SERVICES, ready).await;
                 }
                 tokio::select! {
                     () = stopping.cancelled() => return health.not_serving().await,
@@ -189,7 +187,7 @@ impl Gateway {
 
     /// Other gateways that clients could go to.
     pub fn elsewhere(&self) -> Vec<String> {
-        self.edge.presence.gateways.elsewhere(&self.edge.options)
+        self.edge.presence.gateways.elsewhere()
     }
 
     /// How many sessions are open.

@@ -11,7 +11,7 @@ use heddle_kit::{
     health::Health,
     run::{Context, ProcessConfig, StartError},
     serve,
-    tls::{self, ServerTls, TlsOptions},
+    tls::{self, TlsOptions},
 };
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
@@ -68,13 +68,7 @@ pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
     let gateway = Gateway::new(config.gateway, links, clock, &tasks.child("gateway"))?;
     let (routes, health) = Health::add_to(gateway.routes()?).await;
     let service = web.layer(Guarded::new(routes, &config.layers));
-    let tls = match config.tls.certificate {
-        Some(_) => Some(ServerTls::load(&config.tls, true)?),
-        None => None,
-    };
-    if let Some(tls) = &tls {
-        tls.watch(&tasks);
-    }
+    let tls = tls::outside(&config.tls, &tasks)?;
     let listener = TcpListener::bind(config.listen).await?;
     let address = serve(listener, tls, &config.serve, service, &sockets)?;
     gateway.watch_health(health, &tasks);

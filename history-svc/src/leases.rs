@@ -110,15 +110,7 @@ impl Leases for LeasesInMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lease(node: &str, incarnation: u64, ttl_ms: u32) -> LeaseRequest {
-        LeaseRequest {
-            node: node.into(),
-            incarnation,
-            ttl_ms,
-            ..Default::default()
-        }
-    }
+    use crate::contract::leases::{NODES_MAX, lease, suite};
 
     fn names(nodes: &[LiveNode]) -> Vec<&str> {
         nodes.iter().map(|node| node.node.as_str()).collect()
@@ -139,7 +131,6 @@ mod tests {
 
     #[tokio::test]
     async fn they_keep_the_law() {
-        use crate::contract::leases::{NODES_MAX, suite};
         suite(async || Box::new(LeasesInMemory::of(NODES_MAX)) as _).await;
     }
 

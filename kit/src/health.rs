@@ -41,12 +41,13 @@ impl Health {
 
     /// The server and these of its services (full names) are ready.
     pub async fn serving(&self, services: &[&str]) {
-        let mut known = self.known.lock().await;
+        self.tell(services, true).await;
+    }
+
+    /// The server and these of its services are ready, or are no more.
+    pub async fn tell(&self, services: &[&str], ready: bool) {
         for name in [""].iter().chain(services) {
-            self.reporter
-                .set_service_status(*name, ServingStatus::Serving)
-                .await;
-            known.insert((*name).to_owned());
+            self.set(name, ready).await;
         }
     }
 

@@ -249,20 +249,31 @@ mod tests {
     use std::sync::Arc;
     use tokio::{sync::watch, time::Instant};
 
+    const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+
+    /// The shard is here under a lease that ends so.
+    fn held(valid_until: Instant, lapses: u64) -> Arc<Placement> {
+        let mut place = Placement::nobody(1, 1, false);
+        place.targets = vec![Target::Here];
+        (place.valid_until, place.lapses) = (Some(valid_until), lapses);
+        Arc::new(place)
+    }
+
+    /// A shard that is served for a minute, and who says where it is.
+    fn leased() -> (Shard, watch::Sender<Arc<Placement>>) {
+        let mut shard = bare::shard();
+        let (places, placement) = watch::channel(held(Instant::now() + MINUTE, 0));
+        shard.around.placement = placement;
+        bare::take(&mut shard);
+        (shard, places)
+    }
+
     /// As after SIGSTOP for longer than a lease, and SIGCONT.
     #[tokio::test]
     async fn who_slept_through_its_lease_forgets_what_it_had() {
-        let mut shard = bare::shard();
-        let held = |valid_until| {
-            let mut place = Placement::nobody(1, 1, false);
-            place.targets = vec![Target::Here];
-            place.valid_until = Some(valid_until);
-            Arc::new(place)
-        };
-        let (places, placement) = watch::channel(held(Instant::now() + MINUTE));
-        shard.around.placement = placement;
-        bare::take(&mut shard);
-        shard.batch.told.insert(log(), Told::default());
+        let (mut shard, places) = leased();
+        let log = heddle_proto::ids::LogId::mailbox("ann");
+        shard.batch.told.insert(log, Told::default());
         let state = FanOutState {
             user_id: "bob".into(),
             ..Default::default()
@@ -274,19 +285,9 @@ mod tests {
         shard.held.push((Job::new(fan_out, Reply::Here, 1), 0));
         shard.mind_lease();
         assert!(shard.serves(), "the lease runs");
-        places.send_replace(held(Instant::now()));
+        places.send_replace(held(Instant::now(), 0));
         shard.mind_lease();
         assert!(!shard.serves());
-        // Renewed before the shard had its turn: it is no less over.
-        let mut again = bare::shard();
-        let (places, placement) = watch::channel(held(Instant::now() + MINUTE));
-        again.around.placement = placement;
-        bare::take(&mut again);
-        let mut renewed = Placement::clone(&held(Instant::now() + MINUTE));
-        renewed.lapses = 1;
-        places.send_replace(Arc::new(renewed));
-        again.follow();
-        assert!(!again.serves());
         assert!(shard.ownership.is_none() && shard.batch.told.is_empty());
         assert!(
             !shard.held.blocks("bob"),
@@ -295,9 +296,12 @@ mod tests {
         assert!(matches!(shard.phase, Phase::Away) && !shard.belongs_here());
     }
 
-    const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
-
-    fn log() -> heddle_proto::ids::LogId {
-        heddle_proto::ids::LogId::mailbox("ann")
+    /// The shard had no turn before the node had its lease again: what it had is no less over.
+    #[tokio::test]
+    async fn a_lease_that_was_renewed_too_late_counts_as_ended() {
+        let (mut shard, places) = leased();
+        places.send_replace(held(Instant::now() + MINUTE, 1));
+        shard.follow();
+        assert!(!shard.serves());
     }
 }

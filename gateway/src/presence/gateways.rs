@@ -8,14 +8,23 @@
 
 use crate::config::GatewayOptions;
 use heddle_proto::{internal::GatewayStatus, v1};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Addresses that a GoAway names at most.
 const ADDRESSES_MAX: usize = 3;
 
 /// The gateways that were heard of last.
 #[derive(Default)]
-pub struct Gateways(Mutex<Vec<GatewayStatus>>);
+pub struct Gateways(Mutex<Known>);
+
+/// Sorted out when they are heard of: a drain names them to all sessions at once.
+#[derive(Default)]
+struct Known {
+    /// Those that take sessions, the least loaded first.
+    open: Vec<GatewayStatus>,
+    /// Where a client of this gateway may go instead, those of its region first.
+    elsewhere: Vec<String>,
+}
 
 /// What a gateway says of itself; none if it does not want to be found.
 pub fn own(options: &GatewayOptions, sessions: usize, draining: bool) -> Option<GatewayStatus> {
@@ -30,38 +39,40 @@ pub fn own(options: &GatewayOptions, sessions: usize, draining: bool) -> Option<
 
 impl Gateways {
     /// All that live.
-    pub fn learn(&self, gateways: Vec<GatewayStatus>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = gateways;
+    pub fn learn(&self, mut gateways: Vec<GatewayStatus>, options: &GatewayOptions) {
+        gateways.retain(|gateway| !gateway.draining);
+        gateways.sort_by(|one, other| load(one).total_cmp(&load(other)));
+        let own = options.public_url.as_ref();
+        let others = gateways.iter().filter(|other| own != Some(&other.address));
+        let mut others: Vec<_> = others.collect();
+        others.sort_by_key(|other| other.region != options.region);
+        let nearest = others.into_iter().take(ADDRESSES_MAX);
+        let elsewhere = nearest.map(|other| other.address.clone()).collect();
+        *self.known() = Known {
+            open: gateways,
+            elsewhere,
+        };
     }
 
-    /// Those that take sessions, the least loaded first.
-    fn open(&self) -> Vec<GatewayStatus> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = known.iter().filter(|gateway| !gateway.draining);
-        let mut open: Vec<_> = open.cloned().collect();
-        open.sort_by(|one, other| load(one).total_cmp(&load(other)));
-        open
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What clients are told of those in a region; empty: in all.
     pub fn list(&self, region: &str) -> Vec<v1::Gateway> {
-        let mut open = self.open();
-        open.retain(|gateway| region.is_empty() || gateway.region == region);
-        let told = |gateway: GatewayStatus| v1::Gateway {
-            load: load(&gateway),
-            address: gateway.address,
-            region: gateway.region,
+        let known = self.known();
+        let here = |gateway: &&GatewayStatus| region.is_empty() || gateway.region == region;
+        let told = |gateway: &GatewayStatus| v1::Gateway {
+            load: load(gateway),
+            address: gateway.address.clone(),
+            region: gateway.region.clone(),
         };
-        open.into_iter().map(told).collect()
+        known.open.iter().filter(here).map(told).collect()
     }
 
-    /// Where a client of this gateway may go instead, those of its region first.
-    pub fn elsewhere(&self, options: &GatewayOptions) -> Vec<String> {
-        let mut open = self.open();
-        open.retain(|gateway| options.public_url.as_ref() != Some(&gateway.address));
-        open.sort_by_key(|gateway| gateway.region != options.region);
-        open.truncate(ADDRESSES_MAX);
-        open.into_iter().map(|gateway| gateway.address).collect()
+    /// Where a client of this gateway may go instead.
+    pub fn elsewhere(&self) -> Vec<String> {
+        self.known().elsewhere.clone()
     }
 }
 
@@ -85,14 +96,20 @@ mod tests {
     }
 
     fn known() -> Gateways {
+        let options = GatewayOptions {
+            public_url: Some("me".into()),
+            region: "north".into(),
+            ..Default::default()
+        };
         let gateways = Gateways::default();
-        gateways.learn(vec![
+        let all = vec![
             gateway("full", "north", 1_000, false),
             gateway("me", "north", 0, false),
             gateway("leaving", "north", 1, true),
             gateway("far", "south", 2, false),
             gateway("near", "north", 50, false),
-        ]);
+        ];
+        gateways.learn(all, &options);
         gateways
     }
 
@@ -114,13 +131,8 @@ mod tests {
 
     #[test]
     fn who_is_sent_away_is_told_others_those_nearby_first() {
-        let options = GatewayOptions {
-            public_url: Some("me".into()),
-            region: "north".into(),
-            ..Default::default()
-        };
-        assert_eq!(known().elsewhere(&options), ["near", "full", "far"]);
-        assert!(Gateways::default().elsewhere(&options).is_empty());
+        assert_eq!(known().elsewhere(), ["near", "full", "far"]);
+        assert!(Gateways::default().elsewhere().is_empty());
     }
 
     #[test]

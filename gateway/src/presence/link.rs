@@ -78,7 +78,7 @@ impl PresenceClient {
                 self.changed(edge, presence);
             }
             if let Some(list) = frame.gateways {
-                self.gateways.learn(list.gateways);
+                self.gateways.learn(list.gateways, &edge.options);
             }
             for answer in frame.answers {
                 let asked = self.queries().remove(&answer.id);

@@ -215,7 +215,7 @@ impl Session {
         Frame::GoAway(v1::GoAway {
             reason: reason.into(),
             retry_delay: Some(time::duration(delay_ms)),
-            addresses: edge.presence.gateways.elsewhere(&edge.options),
+            addresses: edge.presence.gateways.elsewhere(),
         })
     }
 

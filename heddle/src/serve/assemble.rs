@@ -14,7 +14,7 @@ use heddle_kit::{
     health::Health,
     run::{ProcessConfig, StartError},
     serve,
-    tls::{ServerTls, TlsOptions},
+    tls::{self, TlsOptions},
 };
 use heddle_notify::{NotifyConfig, NotifyService};
 use heddle_presence::{PresenceConfig, PresenceService};
@@ -108,13 +108,7 @@ pub async fn start_with(
     config.layers.adopt_traces = false;
     config.serve.accept.accept_http1 = true;
     let service = web.layer(Guarded::new(routes, &config.layers));
-    let tls = match config.tls.certificate {
-        Some(_) => Some(ServerTls::load(&config.tls, true)?),
-        None => None,
-    };
-    if let Some(tls) = &tls {
-        tls.watch(tasks);
-    }
+    let tls = tls::outside(&config.tls, tasks)?;
     let address = serve(listener, tls, &config.serve, service, &sockets)?;
     health.serving(&heddle_gateway::SERVICES).await;
     Ok(address)

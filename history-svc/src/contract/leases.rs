@@ -23,7 +23,7 @@ pub async fn suite<F: AsyncFn() -> Store>(make: F) {
     one_too_many_is_refused(make().await).await;
 }
 
-fn lease(node: &str, incarnation: u64, ttl_ms: u32) -> LeaseRequest {
+pub fn lease(node: &str, incarnation: u64, ttl_ms: u32) -> LeaseRequest {
     LeaseRequest {
         node: node.into(),
         incarnation,
@@ -34,11 +34,7 @@ fn lease(node: &str, incarnation: u64, ttl_ms: u32) -> LeaseRequest {
 
 /// Who is there, as somebody sees it who has no lease.
 async fn seen(leases: &Store) -> Vec<(String, u64)> {
-    let nodes = leases.renew(lease("observer", 0, 0)).await.unwrap();
-    nodes
-        .into_iter()
-        .map(|node| (node.node, node.incarnation))
-        .collect()
+    renew(leases, "observer", 0, 0).await
 }
 
 async fn renew(leases: &Store, node: &str, incarnation: u64, ttl_ms: u32) -> Vec<(String, u64)> {

@@ -1,4 +1,4 @@
-//! Inside: TLS between the services of one deployment.
+//! Inside: TLS between the services of one deployment; [`outside`] is the door for clients.
 //!
 //! One certificate for a process, shown to those who connect and to those it connects to; both
 //! sides check it against the deployment's own authority. Without certificates services speak in
@@ -46,6 +46,17 @@ impl Inside {
             client: links(&options, tasks)?,
         })
     }
+}
+
+/// The certificate that clients from outside are shown, read again when it changes; none: in the
+/// clear. HTTP/1.1 is offered too, for gRPC-Web.
+pub fn outside(options: &TlsOptions, tasks: &Tasks) -> Result<Option<ServerTls>, TlsError> {
+    if options.certificate.is_none() {
+        return Ok(None);
+    }
+    let server = ServerTls::load(options, true)?;
+    server.watch(tasks);
+    Ok(Some(server))
 }
 
 /// What a process that only connects shows and checks; none without an authority.

@@ -20,7 +20,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::tasks::Tasks;
-pub use inside::{Inside, links};
+pub use inside::{Inside, links, outside};
 use reload::Reloading;
 
 /// How often the files are looked at.

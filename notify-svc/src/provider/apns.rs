@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use heddle_kit::SharedClock;
 use heddle_proto::v1::{ApnsTarget, push_registration::Target};
 use http::{HeaderMap, StatusCode, header};
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use tonic::async_trait;
 
 use super::credentials::Credentials;
-use super::{Attempt, PushProvider, header_value, later, unreached, wrong_target};
+use super::{Attempt, PushProvider, header_value, later, post, secret_value, wrong_target};
 use crate::config::ApnsConfig;
 use crate::http::{Answer, Client, endpoint::Endpoint};
 use crate::payload;
@@ -143,22 +142,16 @@ impl PushProvider for ApnsProvider {
             Ok(token) => token,
             Err(reason) => return Attempt::CredentialsBad { reason },
         };
-        let Some(mut bearer) = header_value(&format!("bearer {token}")) else {
+        let Some(bearer) = secret_value(&format!("bearer {token}")) else {
             return refused("the token cannot be a header");
         };
-        bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
-        let body = Bytes::from(body(push).to_string());
-        match self.client.post(&endpoint, headers, body).await {
-            Ok(answer) => {
-                let attempt = judge(&answer);
-                if matches!(attempt, Attempt::CredentialsBad { .. }) {
-                    *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                }
-                attempt
-            }
-            Err(error) => unreached(&error),
+        let body = body(push).to_string();
+        let attempt = post(&self.client, &endpoint, headers, body, judge).await;
+        if matches!(attempt, Attempt::CredentialsBad { .. }) {
+            *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+        attempt
     }
 }
 

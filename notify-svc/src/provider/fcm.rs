@@ -4,7 +4,7 @@
 //! and that is used until shortly before it ends. Invariant: an access token that is refused is
 //! fetched anew; a refused account is an alarm.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use heddle_kit::SharedClock;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tonic::async_trait;
 
 use super::credentials::Credentials;
-use super::{Attempt, PushProvider, header_value, later, unreached, wrong_target};
+use super::{Attempt, PushProvider, later, post, secret_value, unreached, wrong_target};
 use crate::config::FcmConfig;
 use crate::http::{Answer, Client, endpoint::Endpoint};
 use crate::payload;
@@ -33,7 +33,7 @@ const SPARE_MS: u64 = 60_000;
 pub struct FcmProvider {
     config: FcmConfig,
     account: Credentials<Account>,
-    token: std::sync::Mutex<Option<Token>>,
+    token: Mutex<Option<Token>>,
     client: Client,
     clock: SharedClock,
 }
@@ -59,7 +59,7 @@ impl FcmProvider {
         Self {
             config,
             account: Credentials::new(path, account),
-            token: std::sync::Mutex::default(),
+            token: Mutex::default(),
             client,
             clock,
         }
@@ -134,29 +134,23 @@ impl PushProvider for FcmProvider {
         };
         let base = &self.config.url;
         let url = format!("{base}/v1/projects/{}/messages:send", account.project);
-        let (Ok(endpoint), Some(mut bearer)) = (
+        let (Ok(endpoint), Some(bearer)) = (
             Endpoint::configured(&url),
-            header_value(&format!("Bearer {token}")),
+            secret_value(&format!("Bearer {token}")),
         ) else {
             let reason = "notify.fcm.url is no URL, or the access token no header".into();
             return Attempt::CredentialsBad { reason };
         };
-        bearer.set_sensitive(true);
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, bearer);
         let json = http::HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
-        let body = Bytes::from(body(push, &target.token).to_string());
-        match self.client.post(&endpoint, headers, body).await {
-            Ok(answer) => {
-                let attempt = judge(&answer);
-                if matches!(attempt, Attempt::CredentialsBad { .. }) {
-                    *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                }
-                attempt
-            }
-            Err(error) => unreached(&error),
+        let body = body(push, &target.token).to_string();
+        let attempt = post(&self.client, &endpoint, headers, body, judge).await;
+        if matches!(attempt, Attempt::CredentialsBad { .. }) {
+            *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+        attempt
     }
 }
 

@@ -13,12 +13,13 @@ mod webhook;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use heddle_proto::v1::push_registration::Target;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tonic::async_trait;
 
 use crate::http::dial::DialError;
-use crate::http::{Answer, PostError};
+use crate::http::{Answer, Client, PostError, endpoint::Endpoint};
 use crate::push::Push;
 pub use apns::ApnsProvider;
 pub use fcm::FcmProvider;
@@ -143,6 +144,41 @@ fn unreached(error: &PostError) -> Attempt {
             after: None,
         },
     }
+}
+
+/// Posts a push; `judge` says what the answer means.
+async fn post(
+    client: &Client,
+    endpoint: &Endpoint,
+    headers: HeaderMap,
+    body: impl Into<Bytes>,
+    judge: impl FnOnce(&Answer) -> Attempt,
+) -> Attempt {
+    match client.post(endpoint, headers, body.into()).await {
+        Ok(answer) => judge(&answer),
+        Err(error) => unreached(&error),
+    }
+}
+
+/// What the answer of a registered endpoint means, which is called `who` and says by the statuses
+/// in `ended` that the registration is no more. It is never a reason for an alarm: anybody can
+/// register one. Pure.
+fn endpoint_said(answer: &Answer, who: &str, ended: &[StatusCode]) -> Attempt {
+    let reason = format!("the {who} answers {}", answer.status);
+    match answer.status {
+        status if status.is_success() => Attempt::Delivered,
+        status if ended.contains(&status) => Attempt::TokenDead { reason },
+        StatusCode::TOO_MANY_REQUESTS => later(answer, reason),
+        status if status.is_server_error() => later(answer, reason),
+        _ => Attempt::Refused { reason },
+    }
+}
+
+/// A header that is logged nowhere.
+fn secret_value(text: &str) -> Option<HeaderValue> {
+    let mut value = header_value(text)?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn header_value(text: &str) -> Option<HeaderValue> {

@@ -18,7 +18,7 @@ use tonic::async_trait;
 
 use super::credentials::Credentials;
 use super::encrypt::encrypt;
-use super::{Attempt, PushProvider, header_value, later, unreached, wrong_target};
+use super::{Attempt, PushProvider, endpoint_said, header_value, post, secret_value, wrong_target};
 use crate::config::WebPushConfig;
 use crate::http::{Answer, Client, endpoint::Endpoint};
 use crate::payload;
@@ -77,10 +77,8 @@ impl WebPushProvider {
         });
         let token = encode(&Header::new(Algorithm::ES256), &claims, &key.signing);
         let token = token.map_err(|error| error.to_string())?;
-        let value = header_value(&format!("vapid t={token}, k={}", key.public));
-        let mut value = value.ok_or("the signature cannot be a header")?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        let value = secret_value(&format!("vapid t={token}, k={}", key.public));
+        Ok(Some(value.ok_or("the signature cannot be a header")?))
     }
 }
 
@@ -110,10 +108,7 @@ impl PushProvider for WebPushProvider {
             Ok(None) => {}
             Err(reason) => return Attempt::CredentialsBad { reason },
         }
-        match self.client.post(&endpoint, headers, body).await {
-            Ok(answer) => judge(&answer),
-            Err(error) => unreached(&error),
-        }
+        post(&self.client, &endpoint, headers, body, judge).await
     }
 }
 
@@ -145,14 +140,8 @@ fn body(push: &Push, target: &WebPushTarget) -> Option<Bytes> {
 
 /// What a push service's answer means. Pure.
 fn judge(answer: &Answer) -> Attempt {
-    let reason = format!("the endpoint answers {}", answer.status);
-    match answer.status {
-        status if status.is_success() => Attempt::Delivered,
-        StatusCode::NOT_FOUND | StatusCode::GONE => Attempt::TokenDead { reason },
-        StatusCode::TOO_MANY_REQUESTS => later(answer, reason),
-        status if status.is_server_error() => later(answer, reason),
-        _ => Attempt::Refused { reason },
-    }
+    let ended = [StatusCode::NOT_FOUND, StatusCode::GONE];
+    endpoint_said(answer, "endpoint", &ended)
 }
 
 fn vapid_key(pem: &[u8]) -> Result<VapidKey, String> {

@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use heddle_kit::SharedClock;
 use heddle_proto::v1::push_registration::Target;
 use hmac::{Hmac, Mac};
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tonic::async_trait;
 
-use super::{Attempt, PushProvider, header_value, later, unreached, wrong_target};
+use super::{Attempt, PushProvider, endpoint_said, header_value, post, wrong_target};
 use crate::http::{Answer, Client, endpoint::Endpoint};
 use crate::payload;
 use crate::push::Push;
@@ -66,14 +65,7 @@ impl PushProvider for WebhookProvider {
         .into_iter()
         .filter_map(|(name, value)| Some((HeaderName::from_static(name), header_value(&value)?)))
         .collect();
-        match self
-            .client
-            .post(&endpoint, headers, Bytes::from(body))
-            .await
-        {
-            Ok(answer) => judge(&answer),
-            Err(error) => unreached(&error),
-        }
+        post(&self.client, &endpoint, headers, body, judge).await
     }
 }
 
@@ -100,14 +92,7 @@ fn signature(secret: &[u8], time_s: u64, body: &[u8]) -> String {
 
 /// What the server's answer means. Pure.
 fn judge(answer: &Answer) -> Attempt {
-    let reason = format!("the server answers {}", answer.status);
-    match answer.status {
-        status if status.is_success() => Attempt::Delivered,
-        StatusCode::GONE => Attempt::TokenDead { reason },
-        StatusCode::TOO_MANY_REQUESTS => later(answer, reason),
-        status if status.is_server_error() => later(answer, reason),
-        _ => Attempt::Refused { reason },
-    }
+    endpoint_said(answer, "server", &[StatusCode::GONE])
 }
 
 #[cfg(test)]

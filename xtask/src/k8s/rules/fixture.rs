@@ -17,6 +17,17 @@ grace_ms = 5000
 
 const RIGHT: &str = include_str!("fixture.yaml");
 
+/// Plants each mistake in its turn: what a rule then finds has to hold the third text.
+pub fn each_is_found(mistakes: &[(&str, &str, &str)], found: impl Fn(&str, &str) -> Vec<String>) {
+    for (from, to, told) in mistakes {
+        let found = found(from, to);
+        assert!(
+            found.iter().any(|it| it.contains(told)),
+            "{from}: {found:?}"
+        );
+    }
+}
+
 /// The fixture with one text in another's place; it has to be there.
 pub fn planted(from: &str, to: &str) -> Manifests {
     assert!(RIGHT.contains(from), "the fixture has no {from}");
