@@ -7,6 +7,7 @@
 //! they were, to the byte.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use heddle_proto::ERASED_MESSAGE;
 use prost::encoding::{
     DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
 };
@@ -20,8 +21,6 @@ const OVERLAY: u32 = 20;
 /// Field of `heddle.v1.Edit`.
 const EDIT_TARGET_SEQ: u32 = 1;
 const EDIT_MESSAGE: u32 = 2;
-/// `heddle.v1.Message{erased: {}}`: field 6, length 0.
-const ERASED_MESSAGE: [u8; 2] = [0x32, 0x00];
 
 /// The bytes are not an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -52,6 +52,7 @@ fn pointer(position: u64, seq: u64) -> Bytes {
         position,
         time_ms: 1,
         body,
+        ..Default::default()
     }
     .encode_to_vec()
     .into()

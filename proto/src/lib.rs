@@ -48,6 +48,10 @@ pub mod edge {
     include!(concat!(env!("OUT_DIR"), "/edge/heddle.v1.rs"));
 }
 
+/// A `heddle.v1.Message` of which nothing is left but that it was erased (field 6, empty), as it is
+/// stored: it stands in the place of an erased body.
+pub const ERASED_MESSAGE: [u8; 2] = [0x32, 0x00];
+
 /// Descriptors of the public API, for reflection.
 pub const PUBLIC_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/public.bin"));
 

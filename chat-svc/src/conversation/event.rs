@@ -7,9 +7,9 @@
 
 use bytes::Bytes;
 use heddle_proto::{
-    fingerprint,
+    ERASED_MESSAGE, fingerprint,
     ids::LogId,
-    internal::{AppendCommand, FanOutEvent, PointerKind, RawEvent, raw_event::Kind},
+    internal::{AppendCommand, EditAppend, FanOutEvent, PointerKind, RawEvent, raw_event::Kind},
     time,
     v1::{self, MembershipAction},
 };
@@ -57,6 +57,22 @@ pub fn body_fingerprint(sender: &str, kind: &Kind) -> u64 {
         Kind::Settings(settings) => fingerprint::opaque(6, &settings.encode_to_vec()),
     };
     body ^ fingerprint::opaque(7, sender.as_bytes())
+}
+
+/// What [`body_fingerprint`] says of the same once its body is erased; `None`: it has none that
+/// could be. Nothing that would tell an erased body from another is kept (P10), so that a retry of
+/// what was erased meanwhile is known by all the rest.
+pub fn erased_fingerprint(sender: &str, kind: &Kind) -> Option<u64> {
+    let message = Bytes::from_static(&ERASED_MESSAGE);
+    let erased = match kind {
+        Kind::Message(_) => Kind::Message(message),
+        Kind::Edit(edit) => Kind::Edit(EditAppend {
+            message,
+            ..edit.clone()
+        }),
+        _ => return None,
+    };
+    Some(body_fingerprint(sender, &erased))
 }
 
 /// When an event was stored, in milliseconds since the Unix epoch.

@@ -3,9 +3,10 @@
 use super::*;
 use bytes::Bytes;
 use heddle_proto::{
+    ERASED_MESSAGE,
     errors::Fault,
     ids::MessageId,
-    internal::{AppendCommand, EditAppend, MarkCommand, RawEvent, append_command::Kind},
+    internal::{AppendCommand, EditAppend, MarkCommand, RawEvent, append_command::Kind, raw_event},
     v1::{self, ErrorReason, MembershipAction, MembershipChange, Role},
 };
 use proptest::prelude::*;
@@ -63,6 +64,15 @@ fn append(on: &mut Conversation, who: &str, command: &AppendCommand) -> Result<D
     on.append(who, "phone", command, NOW_MS, 100)
 }
 
+/// The same as it is stored.
+fn raw_event_kind(kind: Kind) -> Option<raw_event::Kind> {
+    match kind {
+        Kind::Message(message) => Some(raw_event::Kind::Message(message)),
+        Kind::Edit(edit) => Some(raw_event::Kind::Edit(edit)),
+        _ => None,
+    }
+}
+
 fn seq(decision: Result<Decision, Fault>) -> u64 {
     match decision.unwrap() {
         Decision::Append(appended) => appended.result.seq,
@@ -106,6 +116,47 @@ fn a_retry_gets_the_first_answer_and_another_body_is_refused() {
         ErrorReason::IdReused
     );
     assert_eq!(talk.head_seq(), 2);
+}
+
+/// The next owner reads a log from which bodies were taken; what it retries is known all the same.
+#[test]
+fn a_retry_of_what_was_erased_meanwhile_gets_the_first_answer() {
+    let message = Bytes::from_static(&ERASED_MESSAGE);
+    let edit = |message: &Bytes| {
+        let message = message.clone();
+        Kind::Edit(EditAppend {
+            target_seq: 2,
+            message,
+        })
+    };
+    let Kind::Message(words) = said("b") else {
+        unreachable!()
+    };
+    for (kind, blank) in [
+        (said("a"), Kind::Message(message.clone())),
+        (edit(&words), edit(&message)),
+    ] {
+        let mut talk = group(&["alice", "bob"]);
+        append(&mut talk, "alice", &command(1, said("first"))).unwrap();
+        let retried = command(2, kind);
+        let Ok(Decision::Append(stored)) = append(&mut talk, "alice", &retried) else {
+            panic!("fresh")
+        };
+        let mut event = RawEvent::decode(stored.event).unwrap();
+        event.kind = raw_event_kind(blank);
+        let loaded = Loaded {
+            row: Some(talk.row.clone()),
+            members: talk.roster.members().map(|(row, _)| row.clone()).collect(),
+            events: vec![event],
+        };
+        let mut next = Conversation::load(talk.id, loaded);
+        assert_eq!(seq(append(&mut next, "alice", &retried)), 3);
+        let others = append(&mut next, "bob", &retried);
+        assert_eq!(reason(others), ErrorReason::IdReused);
+        let react = v1::Reaction::default();
+        let another = append(&mut next, "alice", &command(2, Kind::Reaction(react)));
+        assert_eq!(reason(another), ErrorReason::IdReused);
+    }
 }
 
 #[test]

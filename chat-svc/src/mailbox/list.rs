@@ -8,7 +8,7 @@
 
 use heddle_kit::FastMap;
 use heddle_proto::{
-    internal::{ListEntry, ListPlace, Pointer, PointerKind, Recipient},
+    internal::{ListEntry, ListPlace, Pointer, PointerKind, Recipient, StateVersion},
     time,
     v1::{
         ConversationSettings, HiddenState, MarkState, MembershipState, StateChange, state_change,
@@ -91,6 +91,7 @@ impl List {
                 read_ordinal: member.since_ordinal,
                 muted_until_ms: entry.muted_until_ms,
                 pinned: entry.pinned,
+                version: entry.version,
                 ..Default::default()
             };
         }
@@ -126,8 +127,18 @@ impl List {
         }
     }
 
-    /// Applies a change of the user's own state.
-    pub fn apply_state(&mut self, user_id: &str, change: &StateChange) {
+    /// Applies a change of state; of others' marks the list keeps that they were told, no more.
+    pub fn apply_state(
+        &mut self,
+        user_id: &str,
+        change: &StateChange,
+        version: Option<StateVersion>,
+    ) {
+        if version.is_some()
+            && let Some(entry) = self.0.get_mut(&key(conversation_of(change)))
+        {
+            entry.version = version;
+        }
         match &change.kind {
             Some(state_change::Kind::Mark(mark)) if mark.user_id == user_id => self.mark(mark),
             Some(state_change::Kind::Membership(membership)) => self.membership(membership),
@@ -190,6 +201,17 @@ fn place(entry: &ListEntry) -> Reverse<(bool, u64, &[u8])> {
         entry.activity_time_ms,
         entry.conversation_id.as_ref(),
     ))
+}
+
+/// The conversation whose state changes.
+fn conversation_of(change: &StateChange) -> &[u8] {
+    match &change.kind {
+        Some(state_change::Kind::Mark(mark)) => &mark.conversation_id,
+        Some(state_change::Kind::Membership(membership)) => &membership.conversation_id,
+        Some(state_change::Kind::Settings(settings)) => &settings.conversation_id,
+        Some(state_change::Kind::Hidden(hidden)) => &hidden.conversation_id,
+        None => &[],
+    }
 }
 
 fn move_mark(entry: &mut ListEntry, seq: u64, ordinal: u64) {

@@ -4,7 +4,8 @@
 //! store. Conversations know nothing of it, and it holds no body of a message.
 //!
 //! Invariant: positions grow by one with each accepted entry; an event is taken at most once and
-//! in the order of its conversation. A gap in a conversation is named, never skipped.
+//! in the order of its conversation. A gap in a conversation is named, never skipped. A change of
+//! state that a conversation told is not taken after one that it told later.
 
 pub mod lines;
 pub mod list;
@@ -17,7 +18,7 @@ use heddle_proto::{
     ids::LogId,
     internal::{
         Cell, FanOutEvent, MailboxCheckpoint, MailboxEntry, Pointer, PointerKind, Recipient,
-        UserRow, mailbox_entry::Body,
+        StateVersion, UserRow, mailbox_entry::Body,
     },
     v1::{Cursor, StateChange},
 };
@@ -105,7 +106,7 @@ impl Mailbox {
                     self.enter_replayed(pointer);
                     self.list.apply_pointer(pointer, entry.time_ms);
                 }
-                Some(Body::State(state)) => self.apply_state(state),
+                Some(Body::State(state)) => self.apply_state(state, entry.version),
                 None => {}
             }
             self.head = entry.position;
@@ -167,6 +168,7 @@ impl Mailbox {
             position,
             time_ms: event.time_ms,
             body,
+            version: None,
         };
         Taken::Entry(Entry {
             position,
@@ -194,15 +196,39 @@ impl Mailbox {
         }
     }
 
-    /// Takes a change of state in: bytes of `heddle.v1.StateChange`.
-    pub fn take_state(&mut self, state: &Bytes, nonce: u64, now_ms: u64) -> Entry {
-        self.apply_state(state);
+    /// Takes a change of state in that a conversation told: bytes of `heddle.v1.StateChange`.
+    /// `None`: it told a later one before, this one comes late.
+    pub fn take_told_state(
+        &mut self,
+        conversation_id: &[u8],
+        version: StateVersion,
+        state: &Bytes,
+        nonce: u64,
+        now_ms: u64,
+    ) -> Option<Entry> {
+        let last = self.list.get(conversation_id).and_then(|of| of.version);
+        let is_late = last.is_some_and(|last| {
+            version.shard == last.shard && (version.epoch, version.id) < (last.epoch, last.id)
+        });
+        (!is_late).then(|| self.take_state(state, Some(version), nonce, now_ms))
+    }
+
+    /// Takes a change of state in: one of the mailbox's own, or by [`Mailbox::take_told_state`].
+    pub fn take_state(
+        &mut self,
+        state: &Bytes,
+        version: Option<StateVersion>,
+        nonce: u64,
+        now_ms: u64,
+    ) -> Entry {
+        self.apply_state(state, version);
         let position = self.advance(nonce);
         let body = Some(Body::State(state.clone()));
         let stored = MailboxEntry {
             position,
             time_ms: now_ms,
             body,
+            version,
         };
         let bytes = stored.encode_to_vec().into();
         Entry {
@@ -213,9 +239,9 @@ impl Mailbox {
         }
     }
 
-    fn apply_state(&mut self, state: &Bytes) {
+    fn apply_state(&mut self, state: &Bytes, version: Option<StateVersion>) {
         if let Ok(change) = StateChange::decode(state.clone()) {
-            self.list.apply_state(&self.user_id, &change);
+            self.list.apply_state(&self.user_id, &change, version);
         }
     }
 
@@ -301,80 +327,4 @@ impl Mailbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(seq: u64) -> FanOutEvent {
-        let kind = PointerKind::Message as i32;
-        FanOutEvent {
-            seq,
-            ordinal: seq,
-            kind,
-            sender: "bob".into(),
-            ..Default::default()
-        }
-    }
-
-    fn member(since_seq: u64, until_seq: u64) -> Recipient {
-        Recipient {
-            user_id: "alice".into(),
-            since_seq,
-            until_seq,
-            since_ordinal: since_seq - 1,
-        }
-    }
-
-    fn take(mailbox: &mut Mailbox, seq: u64, member: &Recipient) -> Taken {
-        mailbox.take_event(&Bytes::from_static(&[5; 16]), &event(seq), member, 7, 0)
-    }
-
-    fn mailbox() -> Mailbox {
-        Mailbox::load(LogId::mailbox("alice"), "alice", None)
-    }
-
-    #[test]
-    fn an_event_is_taken_once_and_a_gap_is_named() {
-        let mut alice = mailbox();
-        let since_one = member(1, 0);
-        assert!(matches!(take(&mut alice, 1, &since_one), Taken::Entry(_)));
-        assert_eq!(take(&mut alice, 1, &since_one), Taken::Not);
-        assert_eq!(take(&mut alice, 3, &since_one), Taken::Hole(2));
-        assert_eq!(alice.head(), 1);
-    }
-
-    #[test]
-    fn what_lies_outside_a_membership_is_not_taken() {
-        let mut alice = mailbox();
-        let within = member(3, 5);
-        assert_eq!(take(&mut alice, 2, &within), Taken::Not);
-        assert!(matches!(take(&mut alice, 3, &within), Taken::Entry(_)));
-        assert!(matches!(take(&mut alice, 4, &within), Taken::Entry(_)));
-        assert_eq!(take(&mut alice, 5, &within), Taken::Not);
-        let again = member(8, 0);
-        let Taken::Entry(entry) = take(&mut alice, 8, &again) else {
-            panic!("rejoined")
-        };
-        assert_eq!((entry.position, entry.previous_seq), (3, 0));
-    }
-
-    #[test]
-    fn a_replayed_mailbox_is_the_same() {
-        let mut alice = mailbox();
-        let mut again = mailbox();
-        for seq in 4..9 {
-            let Taken::Entry(entry) = take(&mut alice, seq, &member(4, 0)) else {
-                panic!("due")
-            };
-            again.replay(&MailboxEntry::decode(entry.bytes).unwrap(), 7, 0);
-        }
-        assert_eq!(again.list.to_rows(), alice.list.to_rows());
-        assert_eq!(
-            again.cursor(0),
-            Cursor {
-                position: 5,
-                nonce: 7
-            }
-        );
-        assert_eq!(again.list.badge(0), 5);
-    }
-}
+mod tests;

@@ -10,8 +10,9 @@ use super::Shard;
 use bytes::Bytes;
 use heddle_kit::FastMap;
 use heddle_proto::{
+    ERASED_MESSAGE,
     internal::{EditAppend, FanOut, FanOutEvent, PointerKind, RawEvent, raw_event::Kind},
-    v1::{self, message::Content},
+    v1,
 };
 use prost::Message as _;
 use std::{collections::VecDeque, sync::Arc};
@@ -82,25 +83,16 @@ impl Erasures {
                 }
                 .encode_to_vec()
                 .into();
-                Some(Kind::Message(nothing()))
+                Some(Kind::Message(Bytes::from_static(&ERASED_MESSAGE)))
             }
             Kind::Edit(edit) if erased(edit.target_seq) => Some(Kind::Edit(EditAppend {
-                message: nothing(),
+                message: Bytes::from_static(&ERASED_MESSAGE),
                 ..edit
             })),
             _ => return None,
         };
         Some(raw.encode_to_vec().into())
     }
-}
-
-/// The message that stands in the place of an erased one.
-fn nothing() -> Bytes {
-    let message = v1::Message {
-        content: Some(Content::Erased(v1::Erased {})),
-        ..Default::default()
-    };
-    message.encode_to_vec().into()
 }
 
 impl Shard {
@@ -137,6 +129,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heddle_proto::v1::message::Content;
 
     const TALK: [u8; 16] = [5; 16];
 

@@ -320,7 +320,7 @@ impl Shard {
             create_time,
             kind: Some(kind),
         };
-        self.take_state(user, &Bytes::from(change.encode_to_vec()));
+        self.take_state(user, &Bytes::from(change.encode_to_vec()), None);
     }
 
     fn shares(&self, user: &Arc<str>, ask: &SharesCommand) -> Result<Answer, Fault> {

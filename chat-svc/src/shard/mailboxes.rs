@@ -11,7 +11,7 @@ use super::{
 use crate::mailbox::{Mailbox, Taken};
 use bytes::Bytes;
 use heddle_proto::internal::{
-    Command, FanOutEvent, MailboxCheckpoint, MailboxEntry, NoteRow, Recipient,
+    Command, FanOutEvent, MailboxCheckpoint, MailboxEntry, NoteRow, Recipient, StateVersion,
 };
 use std::sync::Arc;
 
@@ -107,7 +107,13 @@ impl Shard {
                 }
             }
         } else if let Some(state) = fan_out.states.get(index - fan_out.recipients.len()) {
-            self.take_state(user_id, &state.state.clone());
+            let version = StateVersion {
+                shard: fan_out.from_shard,
+                epoch: fan_out.from_epoch,
+                id: fan_out.id,
+            };
+            let told = Some((fan_out.conversation_id.as_ref(), version));
+            self.take_state(user_id, &state.state, told);
         }
         self.batch.pieces.push(piece);
     }
@@ -152,8 +158,13 @@ impl Shard {
         }
     }
 
-    /// Takes a change of state in.
-    pub(super) fn take_state(&mut self, user_id: &str, state: &Bytes) {
+    /// Takes a change of state in: one that a conversation told, or one of the mailbox's own.
+    pub(super) fn take_state(
+        &mut self,
+        user_id: &str,
+        state: &Bytes,
+        told: Option<(&[u8], StateVersion)>,
+    ) {
         let (nonce, now_ms) = (self.nonce(), self.now_ms());
         let Some((key, _)) = self.mailboxes.get_key_value(user_id) else {
             return;
@@ -163,7 +174,16 @@ impl Shard {
             return;
         };
         live.used_ms = now_ms;
-        let entry = live.mailbox.take_state(state, nonce, now_ms);
+        let mailbox = &mut live.mailbox;
+        let entry = match told {
+            Some((conversation, version)) => {
+                mailbox.take_told_state(conversation, version, state, nonce, now_ms)
+            }
+            None => Some(mailbox.take_state(state, None, nonce, now_ms)),
+        };
+        let Some(entry) = entry else {
+            return tracing::debug!(user_id, "a change of state came late");
+        };
         self.entry(Due {
             user: key,
             entry,

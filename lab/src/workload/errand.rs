@@ -71,6 +71,7 @@ pub async fn run(
 }
 
 async fn change(shared: &Shared, user: usize, handle: &SessionHandle, frame: Frame, send: Send) {
+    let id = send.id;
     let index = {
         // Changes fly beside messages and name no predecessor: each is in an order of its own.
         let mut history = shared.recorder.lock();
@@ -85,7 +86,11 @@ async fn change(shared: &Shared, user: usize, handle: &SessionHandle, frame: Fra
         Ok(Answer::React(react)) => Outcome::Ok(react.seq),
         Ok(_) => Outcome::Unknown,
         Err(_) if lost => Outcome::Unknown,
-        Err(_) => Outcome::Failed,
+        Err(error) => {
+            // Should it be found stored all the same, this says what its sender was told.
+            tracing::warn!(%error, id = format!("{id:032x}"), "a change was refused");
+            Outcome::Failed
+        }
     };
     let acknowledged = matches!(outcome, Outcome::Ok(_) | Outcome::NoChange);
     shared

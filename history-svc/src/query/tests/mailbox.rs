@@ -16,6 +16,7 @@ fn entry(position: u64, log_id: LogId, seq: u64) -> Bytes {
         position,
         time_ms: 1,
         body,
+        ..Default::default()
     }
     .encode_to_vec()
     .into()
@@ -40,6 +41,7 @@ async fn a_mailbox_brings_bodies_with_overlays_and_nonces() {
         position: 3,
         time_ms: 1,
         body: Some(mailbox_entry::Body::State(state.clone().into())),
+        ..Default::default()
     };
     let entries = vec![
         entry(1, log(1), 1),
