@@ -6,12 +6,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use heddle_proto::{
     ids::LogId,
     internal::{
-        Cell, ConversationRow, DeviceCursorRow, DeviceRow, MailboxCheckpoint, MemberRow, NoteRow,
-        OldestWindowRow, OverlayRow, Table, UserRow, overlay_row::Kind,
+        Cell, ConversationRow, DeadLetterRow, DeviceCursorRow, DeviceRow, MailboxCheckpoint,
+        MemberRow, NoteRow, NoticesRow, OldestWindowRow, OverlayRow, Table, UserRow,
+        overlay_row::Kind,
     },
 };
 use prost::Message;
 
+/// Milliseconds of a day: what an operator looks through lies in partitions of one.
+pub const DAY_MS: u64 = 86_400_000;
 /// Targets whose overlays share a partition.
 pub const OVERLAY_BUCKET_SEQS: u64 = 1024;
 
@@ -99,6 +102,34 @@ pub fn device_cursor(mailbox: &LogId, device_id: &str, row: &DeviceCursorRow) ->
     )
 }
 
+/// What a mailbox's devices show.
+pub fn notices(mailbox: &LogId, row: &NoticesRow) -> Cell {
+    cell(Table::Notices, mailbox.to_bytes(), Bytes::new(), row)
+}
+
+/// A push that a shard was told is given up.
+pub fn dead_letter(shard: u32, row: &DeadLetterRow) -> Cell {
+    let mut partition = BytesMut::with_capacity(12);
+    partition.put_u64(row.time_ms / DAY_MS);
+    partition.put_u32(shard);
+    let mut clustering = BytesMut::new();
+    clustering.put_u64(row.time_ms);
+    let result = row.result.as_ref();
+    let device_id = result.map_or("", |result| &result.device_id);
+    let registration_id = result.map_or("", |result| &result.registration_id);
+    for part in [row.push_id.as_str(), device_id, registration_id] {
+        clustering.put_slice(part.as_bytes());
+        clustering.put_u8(0);
+    }
+    let table = Table::DeadLetters;
+    cell(table, partition.freeze(), clustering.freeze(), row)
+}
+
+/// Takes a dead letter away.
+pub fn no_dead_letter(partition: Bytes, clustering: Bytes) -> Cell {
+    no_cell(Table::DeadLetters, partition, clustering)
+}
+
 /// The partition of a window's notes.
 pub fn note_partition(shard: u32, window: u64) -> Bytes {
     let mut partition = BytesMut::with_capacity(12);
@@ -119,11 +150,14 @@ pub fn note(shard: u32, window: u64, log: &LogId, row: &NoteRow) -> Cell {
 
 /// Takes a note away.
 pub fn no_note(partition: Bytes, log: Bytes) -> Cell {
-    let table = Table::Notes as i32;
+    no_cell(Table::Notes, partition, log)
+}
+
+fn no_cell(table: Table, partition: Bytes, clustering: Bytes) -> Cell {
     Cell {
-        table,
+        table: table as i32,
         partition,
-        clustering: log,
+        clustering,
         value: Bytes::new(),
         delete: true,
     }

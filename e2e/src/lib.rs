@@ -10,6 +10,7 @@ pub mod keys;
 pub mod logs;
 pub mod missing;
 pub mod people;
+pub mod pushes;
 pub mod raw;
 pub mod wait;
 pub mod wire;

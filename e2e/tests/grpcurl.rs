@@ -1,8 +1,11 @@
 //! grpcurl: every line of docs/proto.md works, and there is one for every RPC (issue section 2).
 
-use heddle_e2e::{Raw, World, missing, people::id_of, raw, wire::mint, world::Failure};
+use heddle_e2e::{
+    Person, Raw, World, eventually, missing, people::id_of, pushes::offline, raw, wire::mint,
+    world::Failure,
+};
 use heddle_proto::PUBLIC_DESCRIPTORS;
-use heddle_sdk::{text, v1};
+use heddle_sdk::{ConversationId, text, v1};
 use prost::Message;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -65,6 +68,7 @@ async fn prepared(world: &World) -> Result<(Raw, Vec<(&'static str, String)>), F
     for words in ["one", "two", "three"] {
         alice.session.send(id_of(&group)?, text(words)).await?;
     }
+    let letter = dead_letter(world, &alice, id_of(&direct)?).await?;
     let mut session = Raw::open(raw::connect(&world.url()).await?, &token).await?;
     let hello = v1::Hello {
         device_id: "phone".into(),
@@ -78,12 +82,37 @@ async fn prepared(world: &World) -> Result<(Raw, Vec<(&'static str, String)>), F
             "ADMIN_TOKEN",
             world.signer.token("ops", json!({"admin": true})),
         ),
+        ("DEAD_LETTER", letter.dead_letter_id),
+        ("PUSH_ID", letter.push_id),
         ("DIRECT", base64(&direct.conversation_id)),
         ("GROUP", base64(&group.conversation_id)),
         ("SESSION", opened.session_id),
         ("TOKEN", token),
     ];
     Ok((session, variables))
+}
+
+/// A push to alice's watch that is given up: it is to be posted to a server inside.
+async fn dead_letter(
+    world: &World,
+    alice: &Person,
+    direct: ConversationId,
+) -> Result<v1::DeadLetter, Failure> {
+    offline(world, "alice", "watch").await?;
+    let inside = v1::WebhookTarget {
+        url: "https://127.0.0.1/hook".into(),
+        secret: vec![7; 32].into(),
+    };
+    let target = v1::push_registration::Target::Webhook(inside);
+    alice.client.register_push("watch", target).await?;
+    let bob = world.person("bob", "phone").await?;
+    bob.say(direct, "are you there?").await?;
+    let admin = world.signer.token("ops", json!({"admin": true}));
+    let admin = world.client_with(admin, "terminal").await?;
+    let found = eventually("a dead letter", || async {
+        admin.dead_letters("", "").await.ok()?.dead_letters.pop()
+    });
+    Ok(found.await)
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -138,7 +167,7 @@ async fn every_line_works() -> Result<(), Failure> {
     let Some(grpcurl) = grpcurl() else {
         return Ok(());
     };
-    let world = World::start().await?;
+    let world = World::start_with(|config| config.chat.push_grace_ms = 300).await?;
     let (session, variables) = prepared(&world).await?;
     let mut failed = Vec::new();
     for line in lines(&std::fs::read_to_string(PAGE)?) {

@@ -6,63 +6,22 @@ use heddle_e2e::{
     Person, World, eventually,
     keys::now_s,
     people::id_of,
+    pushes::{ids, offline, pushed, pushes, to},
     wire::{Device, message_of},
     world::Failure,
 };
 use heddle_proto::v1::open_session_response::Frame;
 use heddle_sdk::{ConversationId, v1};
-use serde::Deserialize;
-use std::collections::HashSet;
 
 /// Short, yet long enough for a line of messages to be sent within it.
 const GRACE_MS: u64 = 800;
 
+/// So short that it holds up nothing.
+const WINDOW_MS: u64 = 50;
+
 fn quick(config: &mut ServeConfig) {
     config.chat.push_grace_ms = GRACE_MS;
-}
-
-/// A line of the log provider.
-#[derive(Clone, Debug, Deserialize)]
-struct Push {
-    push_id: String,
-    user_id: String,
-    device_id: String,
-    seq: u64,
-    count: u32,
-    badge: u64,
-}
-
-fn pushes(world: &World) -> Vec<Push> {
-    let lines = std::fs::read_to_string(world.pushes()).unwrap_or_default();
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect()
-}
-
-fn to<'a>(all: &'a [Push], user: &str) -> Vec<&'a Push> {
-    all.iter().filter(|push| push.user_id == user).collect()
-}
-
-/// Makes a device known and takes it offline: pushes go to devices that had a session.
-async fn offline(world: &World, user: &str, device: &str) -> Result<(), Failure> {
-    world.person(user, device).await?.session.close().await;
-    Ok(())
-}
-
-/// Waits until a push to this user's device tells of a seq.
-async fn pushed(world: &World, user: &str, device: &str, seq: u64) -> Push {
-    eventually(
-        &format!("a push to {user}'s {device} about {seq}"),
-        || async {
-            let all = pushes(world);
-            let found = all
-                .into_iter()
-                .filter(|push| (&*push.user_id, &*push.device_id) == (user, device));
-            found.into_iter().find(|push| push.seq == seq)
-        },
-    )
-    .await
+    config.chat.push_window_ms = WINDOW_MS;
 }
 
 /// Waits until whatever is due by now has been pushed: one who is offline for sure has got two
@@ -174,7 +133,11 @@ async fn a_laptop_in_the_background_does_not_silence_the_phone() -> Result<(), F
 /// A muted conversation and one that was read within the grace time are not pushed; others are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn muted_and_read_conversations_are_not_pushed() -> Result<(), Failure> {
-    let world = World::start_with(|config| config.chat.push_grace_ms = 2 * GRACE_MS).await?;
+    let slower = |config: &mut ServeConfig| {
+        quick(config);
+        config.chat.push_grace_ms = 2 * GRACE_MS;
+    };
+    let world = World::start_with(slower).await?;
     offline(&world, "bob", "phone").await?;
     let alice = world.person("alice", "phone").await?;
     let group = |title: &'static str| {
@@ -235,10 +198,7 @@ async fn a_restart_within_the_grace_time_loses_no_push() -> Result<(), Failure> 
         pushed(&world, "bob", device, seq).await;
     }
     let all = pushes(&world);
-    let ids: HashSet<_> = to(&all, "bob")
-        .iter()
-        .map(|push| push.push_id.clone())
-        .collect();
+    let ids = ids(&to(&all, "bob"));
     assert_eq!(ids.len(), 1, "one push, however often it is sent: {all:#?}");
     world.stop().await;
     Ok(())

@@ -31,7 +31,8 @@ use heddle_proto::{
         GoAwayReason, conversation_service_server::ConversationServiceServer,
         device_service_server::DeviceServiceServer,
         discovery_service_server::DiscoveryServiceServer,
-        presence_service_server::PresenceServiceServer, user_service_server::UserServiceServer,
+        presence_service_server::PresenceServiceServer, push_service_server::PushServiceServer,
+        user_service_server::UserServiceServer,
     },
 };
 use std::{
@@ -46,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 /// The services that a gateway offers, by their full names.
-pub const SERVICES: [&str; 7] = [
+pub const SERVICES: [&str; 8] = [
     "heddle.v1.MessagingService",
     "heddle.v1.ConversationService",
     "heddle.v1.HistoryService",
@@ -54,6 +55,7 @@ pub const SERVICES: [&str; 7] = [
     "heddle.v1.UserService",
     "heddle.v1.DeviceService",
     "heddle.v1.DiscoveryService",
+    "heddle.v1.PushService",
 ];
 
 /// How often is looked whether the gateway can do its work.
@@ -155,7 +157,8 @@ impl Gateway {
             .add_service(PresenceServiceServer::new(api.clone()))
             .add_service(UserServiceServer::new(api.clone()))
             .add_service(DeviceServiceServer::new(api.clone()))
-            .add_service(DiscoveryServiceServer::new(api));
+            .add_service(DiscoveryServiceServer::new(api.clone()))
+            .add_service(PushServiceServer::new(api));
         Ok(health::add_reflection(routes, &[PUBLIC_DESCRIPTORS])?)
     }
 

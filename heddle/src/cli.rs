@@ -3,7 +3,7 @@
 //! Invariant: results go to stdout, everything else to stderr; `--json` output is one value per
 //! line.
 
-use crate::commands::{certs, conversations, history, id, lab, presence, send, tail, token};
+use crate::commands::{certs, conversations, history, id, lab, presence, push, send, tail, token};
 use crate::failure::Outcome;
 use crate::{chat, serve};
 use clap::{Parser, Subcommand};
@@ -30,6 +30,7 @@ enum Command {
     History(history::HistoryArgs),
     Conversations(conversations::ConversationsArgs),
     Presence(presence::PresenceArgs),
+    Push(push::PushArgs),
     Id(id::IdArgs),
     #[command(flatten)]
     Lab(lab::LabCommand),
@@ -65,6 +66,7 @@ fn perform(command: Option<Command>) -> Outcome<ExitCode> {
         Command::History(args) => client(history::run(args)),
         Command::Conversations(args) => client(conversations::run(args)),
         Command::Presence(args) => client(presence::run(args)),
+        Command::Push(args) => client(push::run(args)),
         Command::Lab(command) => lab::run(command),
     }
 }

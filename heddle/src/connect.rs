@@ -16,7 +16,7 @@ const TOKEN_TTL_S: u64 = 3600;
 #[derive(Args, Clone, Debug)]
 pub struct ConnectArgs {
     /// Who you are; the token is minted from the server's data directory
-    #[arg(long = "as", value_name = "USER", required_unless_present = "token")]
+    #[arg(long = "as", value_name = "USER")]
     user: Option<String>,
     /// A token from elsewhere
     #[arg(
@@ -54,6 +54,20 @@ pub struct Connected {
 impl ConnectArgs {
     /// The client; connections are made when they are needed.
     pub fn client(&self) -> Outcome<Client> {
+        self.client_of(self.user.as_deref(), Grants::default())
+    }
+
+    /// A client for what only operators may: with the grant `admin`, as `operator` where no user is
+    /// named.
+    pub fn operator(&self) -> Outcome<Client> {
+        let grants = Grants {
+            admin: true,
+            ..Grants::default()
+        };
+        self.client_of(Some(self.user.as_deref().unwrap_or("operator")), grants)
+    }
+
+    fn client_of(&self, user: Option<&str>, grants: Grants) -> Outcome<Client> {
         let mut builder = Client::builder()
             .addresses(self.target.iter().cloned())
             .device_id(&self.device);
@@ -63,13 +77,13 @@ impl ConnectArgs {
             })?;
             builder = builder.ca_certificate_pem(pem);
         }
-        let builder = match (&self.token, &self.user) {
+        let builder = match (&self.token, user) {
             (Some(token), _) => builder.token(token.clone()),
             (None, Some(user)) => {
                 let minter = Minter::open(&self.data_dir())?;
-                let user = user.clone();
+                let user = user.to_owned();
                 builder.token(move || {
-                    let token = minter.mint(&user, TOKEN_TTL_S, Grants::default());
+                    let token = minter.mint(&user, TOKEN_TTL_S, grants.clone());
                     let token = token.map_err(|failure| Error::field("token", failure.to_string()));
                     std::future::ready(token)
                 })

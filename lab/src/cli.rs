@@ -61,6 +61,8 @@ enum Command {
     Pause(CycleOptions),
     /// Kill everything at once, engines among it
     Everything(CycleOptions),
+    /// Kill what pushes depend on, and let the provider fall into bad moods
+    Push(CycleOptions),
     /// Cut the power of the server's disk at random instants and check what everybody got
     Power(PowerOptions),
     /// Fill the server's disk and make room again, at random instants, and check what everybody got
@@ -123,6 +125,7 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::RedisDown(options) => strike(Kind::RedisDown, &options).await,
         Command::Pause(options) => strike(Kind::Pause, &options).await,
         Command::Everything(options) => strike(Kind::Everything, &options).await,
+        Command::Push(options) => Ok(faults::push::run(&options).await?),
         Command::Power(options) => Ok(faults::power::run(&options).await?),
         Command::Full(options) => Ok(faults::full::run(&options).await?),
         Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),

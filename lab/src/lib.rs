@@ -15,6 +15,7 @@ pub mod measure;
 pub mod process;
 pub mod profile;
 pub mod progress;
+pub mod provider;
 pub mod relay;
 pub mod replay;
 

@@ -24,6 +24,15 @@ heddle_kit::config! {
         pub backoff_base_ms: u64 = 1_000,
         /// The longest pause of our own choice (milliseconds).
         pub backoff_max_ms: u64 = 300_000,
+        /// Pushes that are being sent at once to one origin (`host:port`) of endpoints that devices
+        /// registered; others for it wait, and hold up none elsewhere. Nothing to APNs, FCM and the
+        /// log. Where most browsers share one push service, more is sent faster.
+        pub per_origin_max: usize = 4,
+        /// Pushes that leave within a second; those above it wait. 0: no limit.
+        pub rate_per_second_max: u32 = 0,
+        /// Registrations with conversations whose newest push is remembered, so that an older one
+        /// never follows it; those not used for longest are forgotten first, from half of this on.
+        pub positions_max: usize = 16_384,
     }
 }
 
@@ -92,11 +101,9 @@ heddle_kit::config! {
         pub endpoints_allowed: Vec<String> = Vec::new(),
         /// Connections to providers that are kept open; one more closes another.
         pub connections_max: usize = 256,
-        /// Settled pushes whose outcome is remembered; the oldest are forgotten first, and a
-        /// repetition of one forgotten is sent again.
+        /// Results of settled intents that are remembered, one for each registration; the oldest
+        /// intents are forgotten first, and a repetition of one forgotten is sent again.
         pub settled_max: usize = 16_384,
-        /// Dead letters that are kept in memory; the oldest are forgotten first. Each is logged.
-        pub dead_letters_max: usize = 1_000,
     sections
         /// Apple's push service.
         pub apns: ApnsConfig,

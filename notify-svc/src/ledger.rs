@@ -4,83 +4,64 @@
 //! whatever can be told (an intent's id and its stream).
 //!
 //! Invariant: a push id is open at most once, so that repeating an intent sends nothing twice; at
-//! most `settled_max` settled ones are remembered, the oldest forgotten first.
+//! most `settled_max` results of settled ones are remembered, the oldest intents forgotten first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use heddle_proto::internal::DeadRegistration;
+use heddle_proto::internal::{PushResult, PushResultCode};
 
 /// Repetitions of one open intent that are told of its end, the newest ones.
 pub const WAITERS_MAX: usize = 8;
 
-/// What became of a push, over all devices of its intent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PushReport {
-    /// Devices whose provider has taken it over.
-    pub delivered: u32,
-    /// Devices whose registration is dead.
-    pub dead_tokens: u32,
-    /// Devices that have a dead letter instead.
-    pub dead_lettered: u32,
-    /// Devices that nothing is known of yet. None are left once it is settled.
-    pub open: u32,
-    /// The last thing that went wrong, for people; empty if nothing did.
-    pub detail: String,
-    /// Registrations that are to be removed.
-    pub dead_registrations: Vec<DeadRegistration>,
-}
-
-/// What became of the push to one device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeviceOutcome {
-    Delivered,
-    TokenDead {
-        reason: String,
-        registration: Option<DeadRegistration>,
-    },
-    DeadLettered {
-        reason: String,
-    },
-    /// Neither delivered nor kept: the intent must be sent again.
+/// What became of the push to one registration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It has come to this, whatever it is.
+    Settled(PushResult),
+    /// To nothing: the intent must be sent again.
     Lost {
+        /// For people.
         reason: String,
     },
 }
 
 /// What to do with an intent.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Admission<W> {
     /// Send it: its push id is open now.
     Send,
     /// It is being sent; the waiter will be told. An older waiter may have had to make room.
     Joined { displaced: Option<W> },
     /// It was settled before.
-    Settled { waiter: W, report: PushReport },
+    Settled { waiter: W, results: Vec<PushResult> },
     /// It is new, and there is no room.
     NoRoom { waiter: W },
 }
 
 /// Who to tell of the end of an intent.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct End<W> {
     pub waiters: Vec<W>,
-    /// Whether it is settled; else it must be sent again.
-    pub settled: bool,
-    pub report: PushReport,
+    /// What it has come to, one for each push; else why it must be sent again.
+    pub settled: Result<Vec<PushResult>, String>,
 }
 
 pub struct Ledger<W> {
     pushes: HashMap<Arc<str>, Entry<W>>,
     settled: VecDeque<Arc<str>>,
+    /// Results of those.
+    results: usize,
     settled_max: usize,
 }
 
 struct Entry<W> {
-    report: PushReport,
+    /// Pushes that nothing is known of yet. None are left once it is settled.
+    open: u32,
+    results: Vec<PushResult>,
     /// Empty once settled.
     waiters: Vec<W>,
-    lost: bool,
+    lost: Option<String>,
 }
 
 impl<W> Ledger<W> {
@@ -88,15 +69,16 @@ impl<W> Ledger<W> {
         Self {
             pushes: HashMap::new(),
             settled: VecDeque::new(),
+            results: 0,
             settled_max,
         }
     }
 
-    /// An intent for `devices` devices (at least one) has come. `room`: it could be sent.
+    /// An intent for so many pushes (at least one) has come. `room`: it could be sent.
     pub fn admit(
         &mut self,
         push_id: &Arc<str>,
-        devices: u32,
+        pushes: u32,
         waiter: W,
         room: bool,
     ) -> Admission<W> {
@@ -104,23 +86,18 @@ impl<W> Ledger<W> {
             if !room {
                 return Admission::NoRoom { waiter };
             }
-            let report = PushReport {
-                open: devices,
-                ..PushReport::default()
-            };
             let entry = Entry {
-                report,
+                open: pushes,
+                results: Vec::new(),
                 waiters: vec![waiter],
-                lost: false,
+                lost: None,
             };
             self.pushes.insert(push_id.clone(), entry);
             return Admission::Send;
         };
-        if entry.report.open == 0 {
-            return Admission::Settled {
-                waiter,
-                report: entry.report.clone(),
-            };
+        if entry.open == 0 {
+            let results = entry.results.clone();
+            return Admission::Settled { waiter, results };
         }
         let full = entry.waiters.len() >= WAITERS_MAX;
         let displaced = full.then(|| entry.waiters.remove(0));
@@ -128,59 +105,54 @@ impl<W> Ledger<W> {
         Admission::Joined { displaced }
     }
 
-    /// What became of one device's push. Answers with the end of the intent when it was the last.
-    pub fn device_done(&mut self, push_id: &Arc<str>, outcome: DeviceOutcome) -> Option<End<W>> {
+    /// What became of one push. Answers with the end of the intent when it was the last.
+    pub fn done(&mut self, push_id: &Arc<str>, outcome: Outcome) -> Option<End<W>> {
         let entry = self.pushes.get_mut(push_id)?;
-        let report = &mut entry.report;
-        report.open = report.open.saturating_sub(1);
+        entry.open = entry.open.saturating_sub(1);
         match outcome {
-            DeviceOutcome::Delivered => report.delivered += 1,
-            DeviceOutcome::TokenDead {
-                reason,
-                registration,
-            } => {
-                report.dead_tokens += 1;
-                report.dead_registrations.extend(registration);
-                report.detail = reason;
-            }
-            DeviceOutcome::DeadLettered { reason } => {
-                report.dead_lettered += 1;
-                report.detail = reason;
-            }
-            DeviceOutcome::Lost { reason } => {
-                entry.lost = true;
-                report.detail = reason;
-            }
+            Outcome::Settled(result) => entry.results.push(result),
+            Outcome::Lost { reason } => entry.lost = Some(reason),
         }
-        if report.open > 0 {
+        if entry.open > 0 {
             return None;
         }
-        let (report, settled) = (report.clone(), !entry.lost);
         let waiters = std::mem::take(&mut entry.waiters);
-        if settled {
-            self.remember(push_id.clone());
-        } else {
-            self.pushes.remove(push_id);
-        }
-        Some(End {
-            waiters,
-            settled,
-            report,
-        })
+        let settled = match entry.lost.take() {
+            Some(reason) => {
+                self.pushes.remove(push_id);
+                Err(reason)
+            }
+            None => {
+                let results = entry.results.clone();
+                self.remember(push_id.clone(), results.len());
+                Ok(results)
+            }
+        };
+        Some(End { waiters, settled })
     }
 
-    /// What is known of a push; `None` if it was never seen or is forgotten.
-    pub fn report(&self, push_id: &str) -> Option<PushReport> {
-        self.pushes.get(push_id).map(|entry| entry.report.clone())
-    }
-
-    fn remember(&mut self, push_id: Arc<str>) {
+    fn remember(&mut self, push_id: Arc<str>, results: usize) {
         self.settled.push_back(push_id);
-        if self.settled.len() > self.settled_max {
-            let oldest = self.settled.pop_front();
-            oldest.and_then(|oldest| self.pushes.remove(&oldest));
+        self.results += results;
+        while self.results > self.settled_max {
+            let Some(oldest) = self.settled.pop_front() else {
+                return;
+            };
+            let forgotten = self.pushes.remove(&oldest);
+            let results = forgotten.map_or(0, |entry| entry.results.len());
+            self.results = self.results.saturating_sub(results);
         }
     }
+}
+
+/// The last thing that went wrong, for people; empty if nothing did.
+pub fn detail(results: &[PushResult]) -> String {
+    let bad = |result: &&PushResult| {
+        let code = result.code();
+        matches!(code, PushResultCode::TokenDead | PushResultCode::DeadLetter)
+    };
+    let last = results.iter().rev().find(bad);
+    last.map(|result| result.detail.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]

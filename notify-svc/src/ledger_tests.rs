@@ -3,45 +3,61 @@
 use super::*;
 use proptest::prelude::*;
 
-fn reason() -> String {
-    "why".into()
-}
-
 fn ledger(settled_max: usize) -> Ledger<u64> {
     Ledger::new(settled_max)
 }
 
-#[test]
-fn an_intent_ends_with_its_last_device() {
-    let (mut ledger, push) = (ledger(8), Arc::from("p"));
-    assert_eq!(ledger.admit(&push, 2, 1, true), Admission::Send);
-    assert_eq!(ledger.device_done(&push, DeviceOutcome::Delivered), None);
-    let lettered = DeviceOutcome::DeadLettered { reason: reason() };
-    let end = ledger.device_done(&push, lettered).unwrap();
-    assert_eq!((end.waiters, end.settled), (vec![1], true));
-    assert_eq!((end.report.delivered, end.report.dead_lettered), (1, 1));
-    assert_eq!(ledger.report("p").unwrap().detail, "why");
+fn result(device: &str, code: PushResultCode, detail: &str) -> PushResult {
+    PushResult {
+        device_id: device.into(),
+        code: code.into(),
+        detail: detail.into(),
+        tries: 1,
+        ..PushResult::default()
+    }
+}
+
+fn delivered() -> Outcome {
+    Outcome::Settled(result("phone", PushResultCode::Delivered, ""))
+}
+
+fn lost() -> Outcome {
+    Outcome::Lost {
+        reason: "why".into(),
+    }
 }
 
 #[test]
-fn a_repetition_joins_and_later_hears_what_became_of_it() {
+fn an_intent_ends_with_its_last_push_and_has_a_result_of_each() {
+    let (mut ledger, push) = (ledger(8), Arc::from("p"));
+    assert_eq!(ledger.admit(&push, 2, 1, true), Admission::Send);
+    assert_eq!(ledger.done(&push, delivered()), None);
+    let lettered = result("watch", PushResultCode::DeadLetter, "why");
+    let end = ledger
+        .done(&push, Outcome::Settled(lettered.clone()))
+        .unwrap();
+    let results = end.settled.unwrap();
+    assert_eq!(end.waiters, [1]);
+    assert_eq!(results[1], lettered);
+    assert_eq!((results.len(), &*detail(&results)), (2, "why"));
+}
+
+#[test]
+fn a_repetition_joins_and_later_hears_the_same_results() {
     let (mut ledger, push) = (ledger(8), Arc::from("p"));
     ledger.admit(&push, 1, 1, true);
     assert_eq!(
         ledger.admit(&push, 1, 2, true),
         Admission::Joined { displaced: None }
     );
-    assert_eq!(
-        ledger
-            .device_done(&push, DeviceOutcome::Delivered)
-            .unwrap()
-            .waiters,
-        [1, 2]
-    );
-    assert!(matches!(
-        ledger.admit(&push, 1, 3, true),
-        Admission::Settled { waiter: 3, .. }
-    ));
+    let dead = result("phone", PushResultCode::TokenDead, "gone");
+    let end = ledger.done(&push, Outcome::Settled(dead)).unwrap();
+    assert_eq!(end.waiters, [1, 2]);
+    let again = Admission::Settled {
+        waiter: 3,
+        results: end.settled.unwrap(),
+    };
+    assert_eq!(ledger.admit(&push, 1, 3, true), again);
 }
 
 #[test]
@@ -51,7 +67,6 @@ fn without_room_only_what_is_new_is_turned_away() {
         ledger.admit(&push, 1, 1, false),
         Admission::NoRoom { waiter: 1 }
     );
-    assert_eq!(ledger.report("p"), None);
     ledger.admit(&push, 1, 2, true);
     assert_eq!(
         ledger.admit(&push, 1, 3, false),
@@ -77,15 +92,15 @@ fn waiters_are_bounded() {
 fn what_is_lost_may_be_sent_again() {
     let (mut ledger, push) = (ledger(8), Arc::from("p"));
     ledger.admit(&push, 2, 1, true);
-    ledger.device_done(&push, DeviceOutcome::Lost { reason: reason() });
-    let end = ledger.device_done(&push, DeviceOutcome::Delivered).unwrap();
-    assert!(!end.settled);
+    ledger.done(&push, lost());
+    let end = ledger.done(&push, delivered()).unwrap();
+    assert_eq!(end.settled, Err("why".into()));
     assert_eq!(ledger.admit(&push, 2, 2, true), Admission::Send);
 }
 
 proptest! {
-    /// Each admitted waiter is told exactly once, nothing is sent while open, and what is
-    /// remembered is bounded.
+    /// Each admitted waiter is told exactly once, nothing is sent while open, and the results that
+    /// are remembered are bounded.
     #[test]
     fn everybody_is_told_once(
         steps in prop::collection::vec((0..6usize, any::<bool>(), any::<bool>()), 0..300)
@@ -94,13 +109,13 @@ proptest! {
         let mut ledger = ledger(3);
         let (mut open, mut told) = ([0u32; 6], Vec::new());
         let mut admitted = 0u64;
-        for (which, intent, lost) in steps {
+        for (which, intent, is_lost) in steps {
             if intent {
-                let devices = 1 + which as u32 % 2;
-                match ledger.admit(&ids[which], devices, admitted, true) {
+                let pushes = 1 + which as u32 % 2;
+                match ledger.admit(&ids[which], pushes, admitted, true) {
                     Admission::Send => {
                         prop_assert_eq!(open[which], 0);
-                        open[which] = devices;
+                        open[which] = pushes;
                     }
                     Admission::Joined { displaced } => {
                         prop_assert!(open[which] > 0);
@@ -113,21 +128,18 @@ proptest! {
                 admitted += 1;
             } else if open[which] > 0 {
                 open[which] -= 1;
-                let outcome = match lost {
-                    true => DeviceOutcome::Lost { reason: reason() },
-                    false => DeviceOutcome::Delivered,
-                };
-                let end = ledger.device_done(&ids[which], outcome);
+                let outcome = if is_lost { lost() } else { delivered() };
+                let end = ledger.done(&ids[which], outcome);
                 prop_assert_eq!(end.is_some(), open[which] == 0);
                 told.extend(end.into_iter().flat_map(|end| end.waiters));
             }
-            let open_count = open.iter().filter(|open| **open > 0).count();
-            prop_assert!(ledger.pushes.len() <= 3 + open_count);
+            let settled = ledger.pushes.values().filter(|entry| entry.open == 0);
+            prop_assert!(settled.map(|entry| entry.results.len()).sum::<usize>() <= 3);
         }
         for (which, open) in open.iter_mut().enumerate() {
             while *open > 0 {
                 *open -= 1;
-                let end = ledger.device_done(&ids[which], DeviceOutcome::Delivered);
+                let end = ledger.done(&ids[which], delivered());
                 told.extend(end.into_iter().flat_map(|end| end.waiters));
             }
         }

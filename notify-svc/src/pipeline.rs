@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heddle_kit::link::{Outbox, TrySendError};
-use heddle_proto::internal::{DeadRegistration, PushIntent, PushOutcome};
+use heddle_proto::internal::{PushIntent, PushOutcome, PushResult};
 
 use crate::lane::{Entrance, Places};
-use crate::ledger::{Admission, DeviceOutcome, End, Ledger, PushReport};
+use crate::ledger::{Admission, End, Ledger, Outcome, detail};
 use crate::provider::Kind;
 use crate::push::Push;
 
@@ -28,16 +28,21 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    fn tell(self, settled: bool, detail: String) {
-        self.tell_all(settled, detail, Vec::new());
+    fn settled(self, results: Vec<PushResult>) {
+        self.tell(true, detail(&results), results);
     }
 
-    fn tell_all(self, settled: bool, detail: String, dead: Vec<DeadRegistration>) {
+    /// No result is told of: the intent comes again, and so do they.
+    fn again(self, why: &str) {
+        self.tell(false, why.to_owned(), Vec::new());
+    }
+
+    fn tell(self, settled: bool, detail: String, results: Vec<PushResult>) {
         let outcome = PushOutcome {
             id: self.id,
             settled,
             detail,
-            dead_registrations: dead,
+            results,
         };
         if let Err(TrySendError::Full(_)) = self.outbox.try_send(outcome) {
             tracing::warn!("a shard does not read its outcomes; its stream ends");
@@ -71,29 +76,27 @@ impl Pipeline {
             Err(invalid) => {
                 // Sent again it would be no better, and hold up the mailbox for ever.
                 tracing::error!(%invalid, "a push intent is refused");
-                return waiter.tell(true, invalid.to_string());
+                return waiter.tell(true, invalid.to_string(), Vec::new());
             }
         };
         let Some(push_id) = pushes.first().map(|push| push.push_id.clone()) else {
-            return waiter.tell(true, "no devices".into());
+            return waiter.tell(true, "no devices".into(), Vec::new());
         };
-        let devices = u32::try_from(pushes.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(pushes.len()).unwrap_or(u32::MAX);
         let places = self.reserve(&pushes);
         let admission = self
             .ledger()
-            .admit(&push_id, devices, waiter, places.is_some());
+            .admit(&push_id, count, waiter, places.is_some());
         match (admission, places) {
             (Admission::Send, Some(places)) => self.send(pushes, places),
             (Admission::Send, None) => {}
             (Admission::Joined { displaced }, _) => {
                 displaced
                     .into_iter()
-                    .for_each(|older| older.tell(false, REPEATED.into()));
+                    .for_each(|older| older.again(REPEATED));
             }
-            (Admission::Settled { waiter, report }, _) => {
-                waiter.tell_all(true, report.detail, report.dead_registrations);
-            }
-            (Admission::NoRoom { waiter }, _) => waiter.tell(false, NO_ROOM.into()),
+            (Admission::Settled { waiter, results }, _) => waiter.settled(results),
+            (Admission::NoRoom { waiter }, _) => waiter.again(NO_ROOM),
         }
     }
 
@@ -115,39 +118,27 @@ impl Pipeline {
             let kind = Kind::of(&push);
             let put = match (self.lanes.get(&kind), places.get_mut(&kind)) {
                 (Some(lane), Some(places)) => lane.put(push, places),
-                _ => Err(push),
+                _ => Err(Box::new(push)),
             };
             if let Err(push) = put {
-                self.done(
-                    &push,
-                    DeviceOutcome::Lost {
-                        reason: STOPPING.into(),
-                    },
-                );
+                let reason = STOPPING.into();
+                self.done(&push, Outcome::Lost { reason });
             }
         }
     }
 
-    /// A lane has finished with the push to one device.
-    pub fn done(&self, push: &Push, outcome: DeviceOutcome) {
-        let end = self.ledger().device_done(&push.push_id, outcome);
-        let Some(End {
-            waiters,
-            settled,
-            report,
-        }) = end
-        else {
+    /// A lane has finished with a push.
+    pub fn done(&self, push: &Push, outcome: Outcome) {
+        let end = self.ledger().done(&push.push_id, outcome);
+        let Some(End { waiters, settled }) = end else {
             return;
         };
         for waiter in waiters {
-            let dead = report.dead_registrations.clone();
-            waiter.tell_all(settled, report.detail.clone(), dead);
+            match &settled {
+                Ok(results) => waiter.settled(results.clone()),
+                Err(reason) => waiter.again(reason),
+            }
         }
-    }
-
-    /// What is known of a push; `None` if it was never seen or is forgotten.
-    pub fn report(&self, push_id: &str) -> Option<PushReport> {
-        self.ledger().report(push_id)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger<Waiter>> {

@@ -26,9 +26,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::{LaneConfig, NotifyConfig, NotifyProcess};
-use crate::dead_letters::{DeadLetter, DeadLetters, KeepError, MemoryDeadLetters};
 use crate::lane::Lane;
-use crate::ledger::PushReport;
 use crate::pipeline::Pipeline;
 use crate::provider::{Kind, PushProvider};
 use crate::providers;
@@ -40,7 +38,6 @@ const CALLERS: CallerTable = &[("/heddle.internal.v1.NotifyService/", &["chat-sv
 #[derive(Clone)]
 pub struct NotifyService {
     pipeline: Arc<Pipeline>,
-    dead_letters: Arc<dyn DeadLetters>,
     outbox: OutboxOptions,
     tasks: Tasks,
 }
@@ -75,11 +72,10 @@ impl NotifyService {
         clock: SharedClock,
         tasks: Tasks,
     ) -> Self {
-        let dead_letters = Arc::new(MemoryDeadLetters::new(config.dead_letters_max));
         let mut entrances = HashMap::new();
         let mut lanes = Vec::new();
         for (kind, config, provider) in providers {
-            let (lane, entrance) = Lane::new(config, provider, dead_letters.clone(), clock.clone());
+            let (lane, entrance) = Lane::new(config, provider, clock.clone());
             entrances.insert(kind, entrance);
             lanes.push(lane);
         }
@@ -91,7 +87,6 @@ impl NotifyService {
         }
         Self {
             pipeline,
-            dead_letters,
             outbox: config.outbox,
             tasks,
         }
@@ -100,16 +95,6 @@ impl NotifyService {
     /// The service, to be put behind a socket or a local link.
     pub fn routes(&self) -> Routes {
         Routes::new(NotifyServiceServer::new(self.clone()))
-    }
-
-    /// What became of a push; `None` if it was never seen here or is forgotten.
-    pub fn report(&self, push_id: &str) -> Option<PushReport> {
-        self.pipeline.report(push_id)
-    }
-
-    /// The newest dead letters first, up to `count_max`.
-    pub async fn dead_letters(&self, count_max: usize) -> Result<Vec<DeadLetter>, KeepError> {
-        self.dead_letters.list(count_max).await
     }
 }
 

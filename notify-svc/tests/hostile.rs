@@ -1,4 +1,5 @@
-//! Hostile endpoints: none leads to an address that is not public, whatever its URL or its DNS say.
+//! Hostile endpoints: none leads to an address that is not public, whatever its URL or its DNS say,
+//! and none that hangs holds up others.
 //!
 //! A dial to such an address would end in [`DialError::Network`] or an answer; a refusal before
 //! any packet is [`BadEndpoint`] or [`DialError::NotPublic`], and nothing else passes here.
@@ -12,13 +13,26 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use heddle_kit::Tasks;
+use heddle_kit::{Link, SystemClock, Tasks};
 use heddle_notify::http::dial::{DialError, Dialer, Resolver, dialable};
 use heddle_notify::http::endpoint::{BadEndpoint, Endpoint};
 use heddle_notify::http::{Answer, Client, PostError};
+use heddle_notify::{NotifyConfig, NotifyService};
+use heddle_proto::ids::LogId;
+use heddle_proto::internal::notify_service_client::NotifyServiceClient;
+use heddle_proto::internal::{NotifyRequest, PushDevice, PushIntent, PushKind, PushResultCode};
+use heddle_proto::v1::push_registration::Target;
+use heddle_proto::v1::{PushRegistration, WebhookTarget};
 use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// Addresses inside, each with why.
 const INSIDE_V4: [&str; 24] = [
@@ -168,7 +182,10 @@ async fn post(client: &Client, url: &str, allowed: &[String]) -> Result<Answer, 
         Err(BadEndpoint::NoUrl) => return Err("no URL".into()),
         Err(refused) => return Err(refused.to_string()),
     };
-    match client.post(&endpoint, HeaderMap::new(), Bytes::new()).await {
+    match client
+        .post(&endpoint, HeaderMap::new(), Bytes::new(), None)
+        .await
+    {
         Err(PostError::Dial(DialError::NotPublic)) => Err("not public".into()),
         Err(other) => panic!("{url} was dialled: {other}"),
         Ok(answer) => Ok(answer),
@@ -227,8 +244,7 @@ fn real_push_services_are_public() {
 /// An operator's allowance holds for that host and port alone; and a redirect is not followed.
 #[tokio::test]
 async fn what_is_allowed_by_name_is_dialled_and_a_redirect_is_an_answer() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -255,4 +271,103 @@ async fn what_is_allowed_by_name_is_dialled_and_a_redirect_is_an_answer() {
         request.contains(&format!("host: {address}\r\n")),
         "{request}"
     );
+}
+
+/// What must not be sent late does not leave over a connection that came too late.
+#[tokio::test]
+async fn what_may_not_leave_any_more_stays_here() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        stream.read_to_end(&mut request).await.unwrap();
+        request
+    });
+    let (client, _) = client(vec![vec![]]);
+    let url = format!("http://{address}/");
+    let endpoint = Endpoint::registered(&url, &[address.to_string()]).unwrap();
+    let by = Some(Instant::now());
+    let late = client.post(&endpoint, HeaderMap::new(), "preview".into(), by);
+    assert!(matches!(late.await, Err(PostError::Late)));
+    let came = timeout(SOON, serving).await.unwrap().unwrap();
+    assert!(came.is_empty(), "{}", String::from_utf8_lossy(&came));
+}
+
+/// A server that answers each connection's post, or none of them for ever.
+async fn endpoint(answers: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if answers {
+                let mut request = [0; 8_192];
+                let _ = stream.read(&mut request).await.unwrap();
+                let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            held.push(stream);
+        }
+    });
+    address
+}
+
+/// More pushes than the lane has places go to a webhook that takes connections and says nothing;
+/// the others of the lane arrive all the same.
+#[tokio::test]
+async fn an_endpoint_that_hangs_holds_up_no_other() {
+    let (hanging, living) = (endpoint(false).await, endpoint(true).await);
+    let mut config = NotifyConfig {
+        endpoints_allowed: vec![hanging.clone(), living.clone()],
+        ..NotifyConfig::default()
+    };
+    config.webhook.concurrency_max = 8;
+    config.webhook.send_timeout_ms = 3_600_000;
+    let tasks = Tasks::new("test");
+    let service = NotifyService::open(config, SystemClock::shared(), &tasks).await;
+    let (up, requests) = tokio::sync::mpsc::channel(4);
+    let mut client = NotifyServiceClient::new(Link::local(service.unwrap().routes()));
+    let response = client.notify(ReceiverStream::new(requests)).await.unwrap();
+    let intents = (0..40).map(|id| webhook_intent(id, if id < 30 { &hanging } else { &living }));
+    let intents = intents.collect();
+    up.send(NotifyRequest { intents }).await.unwrap();
+    let mut outcomes = response.into_inner();
+    let mut delivered = Vec::new();
+    while delivered.len() < 10 {
+        let frame = timeout(SOON, outcomes.message()).await;
+        let frame = frame.expect("the others are held up").unwrap().unwrap();
+        for outcome in frame.outcomes {
+            assert_eq!(outcome.results[0].code(), PushResultCode::Delivered);
+            delivered.push(outcome.id);
+        }
+    }
+    delivered.sort_unstable();
+    assert_eq!(delivered, (30..40).collect::<Vec<_>>());
+}
+
+fn webhook_intent(id: u64, address: &str) -> PushIntent {
+    let target = WebhookTarget {
+        url: format!("http://{address}/{id}"),
+        secret: vec![7; 32].into(),
+    };
+    let registration = PushRegistration {
+        registration_id: format!("r{id}"),
+        target: Some(Target::Webhook(target)),
+        ..PushRegistration::default()
+    };
+    PushIntent {
+        id,
+        push_id: format!("p{id}"),
+        user_id: "ann".into(),
+        devices: vec![PushDevice {
+            device_id: "phone".into(),
+            registrations: vec![registration],
+            ..PushDevice::default()
+        }],
+        conversation_id: LogId::direct("ann", "bob").to_bytes(),
+        kind: PushKind::Message.into(),
+        ..PushIntent::default()
+    }
 }

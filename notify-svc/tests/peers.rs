@@ -17,7 +17,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use heddle_kit::{Link, SystemClock, Tasks};
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::notify_service_client::NotifyServiceClient;
-use heddle_proto::internal::{NotifyRequest, PushIntent, PushOutcome};
+use heddle_proto::internal::{
+    NotifyRequest, PushDevice, PushIntent, PushKind, PushOutcome, PushResultCode,
+};
 use heddle_proto::v1::push_registration::Target;
 use heddle_proto::v1::{ApnsTarget, FcmTarget, PushRegistration, WebPushTarget};
 use p256::SecretKey;
@@ -33,6 +35,8 @@ use heddle_notify::{NotifyConfig, NotifyService};
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers");
 const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/web-push");
 const SOON: Duration = Duration::from_secs(30);
+/// With what must survive JSON, encryption and HTTP.
+const PREVIEW: &str = "see you at \"8\" \u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467} \u{5e9}\u{5dc}";
 
 /// A peer in a process of its own, which ends with the test.
 struct Peer {
@@ -66,30 +70,42 @@ fn missing<T>(what: &str) -> Option<T> {
     None
 }
 
-/// Sends one intent with these targets and waits until it is settled.
-async fn push(config: NotifyConfig, push_id: &str, targets: Vec<Target>) -> PushOutcome {
-    let tasks = Tasks::new("test");
-    let service = NotifyService::open(config, SystemClock::shared(), &tasks).await;
-    let service = service.unwrap();
+/// A push to the phone, which shows previews.
+fn intent(push_id: &str, kind: PushKind, targets: Vec<Target>) -> PushIntent {
     let registration = |(nth, target)| PushRegistration {
         registration_id: format!("r{nth}"),
         device_id: "phone".into(),
         create_time: None,
         target: Some(target),
     };
-    let intent = PushIntent {
+    PushIntent {
         id: 1,
         push_id: push_id.into(),
         user_id: "ann".into(),
-        device_ids: vec!["phone".into()],
+        devices: vec![PushDevice {
+            device_id: "phone".into(),
+            preview: true,
+            sound: String::new(),
+            registrations: targets.into_iter().enumerate().map(registration).collect(),
+        }],
         conversation_id: LogId::direct("ann", "bob").to_bytes(),
         seq: 5,
         position: 9,
         count: 2,
         badge: 3,
         mentioned: false,
-        registrations: targets.into_iter().enumerate().map(registration).collect(),
-    };
+        kind: kind.into(),
+        title: "Hiking".into(),
+        sender_name: "Bob".into(),
+        preview: PREVIEW.into(),
+    }
+}
+
+/// Sends one intent and waits until it is settled.
+async fn push(config: &NotifyConfig, intent: PushIntent) -> PushOutcome {
+    let tasks = Tasks::new("test");
+    let service = NotifyService::open(config.clone(), SystemClock::shared(), &tasks).await;
+    let service = service.unwrap();
     let (up, requests) = tokio::sync::mpsc::channel(4);
     let mut client = NotifyServiceClient::new(Link::local(service.routes()));
     let response = client.notify(ReceiverStream::new(requests)).await.unwrap();
@@ -108,9 +124,16 @@ async fn push(config: NotifyConfig, push_id: &str, targets: Vec<Target>) -> Push
     outcome
 }
 
+/// The registrations that are to be removed; all others were delivered.
 fn dead(outcome: &PushOutcome) -> Vec<&str> {
-    let dead = outcome.dead_registrations.iter();
-    dead.map(|dead| &*dead.registration_id).collect()
+    let mut dead = Vec::new();
+    for result in &outcome.results {
+        match result.code() {
+            PushResultCode::TokenDead => dead.push(&*result.registration_id),
+            code => assert_eq!(code, PushResultCode::Delivered, "{result:?}"),
+        }
+    }
+    dead
 }
 
 /// A P-256 key in a file of its own; the key.
@@ -152,17 +175,27 @@ async fn a_browser_gets_what_it_can_decrypt_and_an_expired_subscription_is_remov
     config.web_push.subject = "mailto:ops@example.com".into();
     config.endpoints_allowed = vec![format!("localhost:{}", told["port"])];
     let targets = vec![target(&told["living"]), target(&told["expired"])];
-    let outcome = push(config, "p", targets).await;
+    let outcome = push(&config, intent("p", PushKind::Message, targets)).await;
     assert_eq!(dead(&outcome), ["r1"]);
+    let clear = intent("q", PushKind::Clear, vec![target(&told["living"])]);
+    assert_eq!(dead(&push(&config, clear).await), [""; 0]);
     let stdin = peer.child.stdin.as_mut().unwrap();
     stdin.write_all(b"what came?\n").await.unwrap();
     let messages = peer.line().await["messages"].clone();
-    let message: Value = serde_json::from_str(messages[0].as_str().unwrap()).unwrap();
+    let decrypted =
+        |nth: usize| -> Value { serde_json::from_str(messages[nth].as_str().unwrap()).unwrap() };
+    assert_eq!(messages.as_array().unwrap().len(), 2);
+    let (message, clear) = (decrypted(0), decrypted(1));
     assert_eq!(
         (&message["position"], &message["badge"]),
         (&"9".into(), &"3".into())
     );
-    assert_eq!(messages.as_array().unwrap().len(), 1);
+    assert_eq!(message["action"], "message");
+    assert_eq!(message["title"], "Hiking");
+    assert_eq!(message["body"], format!("Bob: {PREVIEW}"));
+    assert_eq!(clear["action"], "clear");
+    assert_eq!(clear["conversation_id"], message["conversation_id"]);
+    assert!(clear.get("body").is_none() && clear.get("title").is_none());
 }
 
 /// A certificate of `localhost` and its key, each in a file.
@@ -205,21 +238,37 @@ async fn apple_s_rules_are_kept_over_http2_and_tls() {
     config.apns.topic = "com.example.chat".into();
     config.apns.url = format!("https://localhost:{}", peer.line().await["port"]);
     config.apns.lane.backoff_base_ms = 1;
-    let outcome = push(config, "p", vec![apns("00ff"), apns("dead"), apns("b0b0")]).await;
+    let targets = vec![apns("00ff"), apns("dead"), apns("b0b0")];
+    let outcome = push(&config, intent("p", PushKind::Message, targets)).await;
     assert_eq!(dead(&outcome), ["r1"]);
     let mut statuses = Vec::new();
+    let mut collapse = Value::Null;
     for _ in 0..4 {
         let request = peer.line().await;
         assert_eq!(request["wrong"], Value::Array(vec![]), "{request}");
         let body: Value = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
         assert_eq!(body["aps"]["badge"], 3);
+        // What was asked to wait goes without the preview.
+        let again = statuses.contains(&429) && request["path"] == "/3/device/b0b0";
+        let alert = &body["aps"]["alert"];
+        let shown = alert["body"].as_str().unwrap_or("");
+        assert_eq!(shown.contains(PREVIEW), !again, "{alert}");
         statuses.push(request["status"].as_u64().unwrap());
+        collapse = request["collapse"].clone();
     }
     statuses.sort_unstable();
     assert_eq!(
         statuses,
         [200, 200, 410, 429],
         "what was asked to wait came again"
+    );
+    let clear = intent("q", PushKind::Clear, vec![apns("00ff")]);
+    assert_eq!(dead(&push(&config, clear).await), [""; 0]);
+    let request = peer.line().await;
+    assert_eq!(request["wrong"], Value::Array(vec![]), "{request}");
+    assert_eq!(
+        (&request["kind"], &request["collapse"]),
+        (&"clear".into(), &collapse)
     );
 }
 
@@ -239,16 +288,22 @@ async fn google_takes_the_assertion_and_the_message() {
             token: token.into(),
         })
     };
-    let outcome = push(config, "p", vec![fcm("living"), fcm("gone")]).await;
+    let targets = vec![fcm("living"), fcm("gone")];
+    let outcome = push(&config, intent("p", PushKind::Message, targets)).await;
     assert_eq!(dead(&outcome), ["r1"]);
-    let mut sent = 0;
-    while sent < 2 {
+    let clear = intent("q", PushKind::Clear, vec![fcm("living")]);
+    assert_eq!(dead(&push(&config, clear).await), [""; 0]);
+    let mut kinds = Vec::new();
+    while kinds.len() < 3 {
         let request = peer.line().await;
         assert_eq!(request["wrong"], Value::Array(vec![]), "{request}");
         let is_message = request["path"] != "/token";
-        sent += usize::from(is_message);
+        if is_message {
+            kinds.push(request["kind"].as_str().unwrap().to_owned());
+        }
         let expected: &[u64] = if is_message { &[200, 404] } else { &[200] };
         let status = request["status"].as_u64().unwrap();
         assert!(expected.contains(&status), "{request}");
     }
+    assert_eq!(kinds, ["message", "message", "clear"]);
 }

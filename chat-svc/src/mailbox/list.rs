@@ -11,7 +11,8 @@ use heddle_proto::{
     internal::{ListEntry, ListPlace, Pointer, PointerKind, Recipient, StateVersion},
     time,
     v1::{
-        ConversationSettings, HiddenState, MarkState, MembershipState, StateChange, state_change,
+        ConversationSettings, HiddenState, MarkState, MembershipState, PushLevel, StateChange,
+        state_change,
     },
 };
 use std::cmp::Reverse;
@@ -71,10 +72,10 @@ impl List {
 
     /// The badge: unread messages over all conversations that are not muted at `now_ms`.
     pub fn badge(&self, now_ms: u64) -> u64 {
-        self.current()
-            .filter(|entry| entry.muted_until_ms <= now_ms)
-            .map(unread)
-            .sum()
+        let counts = |entry: &&ListEntry| {
+            entry.muted_until_ms <= now_ms && entry.push_level() != PushLevel::Nothing
+        };
+        self.current().filter(counts).map(unread).sum()
     }
 
     /// The entry that an event for this membership belongs to; a new or renewed membership starts
@@ -92,6 +93,7 @@ impl List {
                 muted_until_ms: entry.muted_until_ms,
                 pinned: entry.pinned,
                 version: entry.version,
+                push_level: entry.push_level,
                 ..Default::default()
             };
         }
@@ -104,6 +106,7 @@ impl List {
         if entry.conversation_id.is_empty() {
             entry.conversation_id = pointer.conversation_id.clone();
         }
+        entry.direct = pointer.direct;
         entry.last_seq = entry.last_seq.max(pointer.seq);
         entry.last_ordinal = entry.last_ordinal.max(pointer.ordinal);
         if entry.activity_time_ms == 0 {
@@ -166,6 +169,7 @@ impl List {
         if let Some(entry) = self.0.get_mut(&key(&settings.conversation_id)) {
             entry.muted_until_ms = settings.muted_until_time.as_ref().map_or(0, time::millis);
             entry.pinned = settings.pinned;
+            entry.push_level = settings.push_level;
         }
     }
 

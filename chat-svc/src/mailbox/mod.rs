@@ -9,7 +9,10 @@
 
 pub mod lines;
 pub mod list;
+pub mod notices;
+pub mod policy;
 pub mod push;
+pub mod quiet;
 pub mod registrations;
 
 use crate::cells;
@@ -17,13 +20,14 @@ use bytes::Bytes;
 use heddle_proto::{
     ids::LogId,
     internal::{
-        Cell, FanOutEvent, MailboxCheckpoint, MailboxEntry, Pointer, PointerKind, Recipient,
-        StateVersion, UserRow, mailbox_entry::Body,
+        Cell, FanOut, FanOutEvent, MailboxCheckpoint, MailboxEntry, Pointer, PointerKind,
+        Recipient, StateVersion, UserRow, mailbox_entry::Body,
     },
     v1::{Cursor, StateChange},
 };
 use lines::Lines;
 use list::List;
+use notices::Notices;
 use prost::Message as _;
 use push::{Device, Pushes};
 use std::collections::HashMap;
@@ -46,6 +50,8 @@ pub struct Mailbox {
     pub user: Option<UserRow>,
     /// What may need a push.
     pub pushes: Pushes,
+    /// What devices show.
+    pub notices: Notices,
     lines: Lines,
     head: u64,
     committed: u64,
@@ -88,6 +94,7 @@ impl Mailbox {
             devices: HashMap::new(),
             user: None,
             pushes: Pushes::default(),
+            notices: Notices::default(),
             lines: Lines::from_rows(checkpoint.lines),
             head: checkpoint.position,
             committed: checkpoint.position,
@@ -133,10 +140,11 @@ impl Mailbox {
         self.list.enter(&pointer.conversation_id, &member);
     }
 
-    /// Takes an event of a conversation in, at `now_ms`, under the owner's `nonce`.
+    /// Takes an event of a conversation in, at `now_ms`, under the owner's `nonce`; of `fan_out` only
+    /// which conversation it is of.
     pub fn take_event(
         &mut self,
-        conversation_id: &Bytes,
+        fan_out: &FanOut,
         event: &FanOutEvent,
         member: &Recipient,
         nonce: u64,
@@ -146,7 +154,7 @@ impl Mailbox {
         if event.seq < member.since_seq || (until > 0 && event.seq >= until) {
             return Taken::Not;
         }
-        let entry = self.list.enter(conversation_id, member);
+        let entry = self.list.enter(&fan_out.conversation_id, member);
         if entry.since_seq > member.since_seq || event.seq <= entry.last_seq {
             return Taken::Not;
         }
@@ -158,7 +166,7 @@ impl Mailbox {
         } else {
             0
         };
-        let pointer = self.pointer(conversation_id, event, previous_seq);
+        let pointer = self.pointer(fan_out, event, previous_seq);
         self.list.apply_pointer(&pointer, event.time_ms);
         let position = self.advance(nonce);
         let markable = pointer.kind() == PointerKind::Message && !pointer.own;
@@ -178,11 +186,12 @@ impl Mailbox {
         })
     }
 
-    fn pointer(&self, conversation_id: &Bytes, event: &FanOutEvent, previous_seq: u64) -> Pointer {
+    fn pointer(&self, fan_out: &FanOut, event: &FanOutEvent, previous_seq: u64) -> Pointer {
         let own = event.sender == self.user_id;
         let named = || event.mentioned_user_ids.contains(&self.user_id);
         Pointer {
-            conversation_id: conversation_id.clone(),
+            conversation_id: fan_out.conversation_id.clone(),
+            direct: fan_out.direct,
             seq: event.seq,
             previous_seq,
             ordinal: event.ordinal,
@@ -260,6 +269,11 @@ impl Mailbox {
         {
             self.pushes.note(conversation, position, pointer, now_ms);
         }
+    }
+
+    /// Whether something is owed to devices: a push, or that one is taken back.
+    pub fn owes(&self, now_ms: u64) -> bool {
+        !self.pushes.is_empty() || !self.notices.due(&self.list, now_ms).is_empty()
     }
 
     /// Position of the last accepted entry, committed or not.

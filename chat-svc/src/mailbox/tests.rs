@@ -24,7 +24,12 @@ fn member(since_seq: u64, until_seq: u64) -> Recipient {
 }
 
 fn take(mailbox: &mut Mailbox, seq: u64, member: &Recipient) -> Taken {
-    mailbox.take_event(&Bytes::from_static(&[5; 16]), &event(seq), member, 7, 0)
+    let fan_out = FanOut {
+        conversation_id: Bytes::from_static(&[5; 16]),
+        direct: true,
+        ..Default::default()
+    };
+    mailbox.take_event(&fan_out, &event(seq), member, 7, 0)
 }
 
 fn mailbox() -> Mailbox {

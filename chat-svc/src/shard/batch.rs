@@ -14,7 +14,7 @@ use heddle_proto::{
     ids::LogId,
     internal::{
         AttachCommand, Blank, Cell, Commit, EphemeralCommand, FanOut, FanOutEvent, FanOutState,
-        LogBatch, PointerKind, command_result,
+        LogBatch, PointerKind, PushIntent, command_result,
     },
     v1::Cursor,
 };
@@ -139,6 +139,8 @@ pub struct Batch {
     pub revoked: Vec<(Arc<str>, String)>,
     /// What sessions hear.
     pub due: Vec<Due>,
+    /// Intents of pushes that leave once it is known what devices may show.
+    pub intents: Vec<PushIntent>,
     /// Pieces of fan-outs that this batch settles.
     pub pieces: Vec<Piece>,
     /// Spans of traced events, which end with the commit.
@@ -155,6 +157,7 @@ impl Batch {
             && self.cells.is_empty()
             && self.pieces.is_empty()
             && self.ephemerals.is_empty()
+            && self.intents.is_empty()
     }
 
     /// Whether it takes no more until it is sent.

@@ -299,6 +299,10 @@ impl Shard {
                 self.recover_later(recover);
                 Vec::new()
             }
+            Purpose::Preview(preview) => {
+                self.preview_failed(&preview);
+                Vec::new()
+            }
         };
         for waiting in waiting {
             match waiting {

@@ -41,6 +41,7 @@ impl Shard {
             self.fan_out_ephemeral(log, &sender, ephemeral);
         }
         self.acknowledge(batch.pieces);
+        self.send_intents(batch.intents);
     }
 
     fn answer(&mut self, answer: Answer, gathering: &mut Gathering) {
@@ -220,6 +221,9 @@ impl Shard {
                 }
             }
             self.held.extend(batch.pieces);
+            for intent in batch.intents {
+                self.not_pushed(intent.id);
+            }
         }
         gathering.send();
     }

@@ -49,6 +49,11 @@ impl Erasures {
         }
     }
 
+    /// Whether the message was erased a moment ago.
+    pub fn is_erased(&self, conversation_id: &[u8], seq: u64) -> bool {
+        self.targets.contains_key(&target(conversation_id, seq))
+    }
+
     /// Forgets what is long delivered.
     pub fn forget(&mut self, now_ms: u64) {
         while let Some(&(noted_ms, oldest)) = self.order.front()
@@ -69,7 +74,7 @@ impl Erasures {
         if self.targets.is_empty() {
             return None;
         }
-        let erased = |seq| self.targets.contains_key(&target(conversation_id, seq));
+        let erased = |seq| self.is_erased(conversation_id, seq);
         // Messages are most of what comes by, and need no decoding to be told apart.
         if kind == PointerKind::Erase || (kind == PointerKind::Message && !erased(seq)) {
             return None;

@@ -63,6 +63,7 @@ impl Shard {
             part.from_shard = self.index;
             part.to_shard = shard;
             part.conversation_id = log.to_bytes();
+            part.direct = live.conversation.is_direct();
             if !part.recipients.is_empty() {
                 part.events.clone_from(&events);
             }

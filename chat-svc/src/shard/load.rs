@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     conversation::{Conversation, Loaded, index::ID_AHEAD_MAX_MS, tail::TAIL_EVENTS_MAX},
-    mailbox::{Mailbox, push::Device},
+    mailbox::{Mailbox, notices::Notices, push::Device},
 };
 use bytes::Bytes;
 use heddle_proto::{
@@ -38,6 +38,7 @@ pub(super) enum MailboxPart {
     Devices,
     Cursors,
     User,
+    Notices,
     Tail,
 }
 
@@ -153,7 +154,7 @@ impl Shard {
         let mailbox = LogId::mailbox(&user).to_bytes();
         let user_id = Bytes::copy_from_slice(user.as_bytes());
         let loading = LoadingMailbox {
-            parts_left: 4,
+            parts_left: 5,
             waiting,
             ..Default::default()
         };
@@ -161,6 +162,7 @@ impl Shard {
             .insert(user.clone(), MailboxSlot::Loading(Box::new(loading)));
         let parts = [
             (Table::Checkpoints, mailbox.clone(), MailboxPart::Checkpoint),
+            (Table::Notices, mailbox.clone(), MailboxPart::Notices),
             (Table::DeviceCursors, mailbox, MailboxPart::Cursors),
             (Table::Devices, user_id.clone(), MailboxPart::Devices),
             (Table::Users, user_id, MailboxPart::User),
@@ -180,6 +182,10 @@ impl Shard {
                 loading.checkpoint = outcome.cells.into_iter().next().and_then(decode);
             }
             MailboxPart::User => loading.user = outcome.cells.into_iter().next().and_then(decode),
+            MailboxPart::Notices => {
+                let row = outcome.cells.into_iter().next().and_then(decode);
+                loading.notices = row.unwrap_or_default();
+            }
             MailboxPart::Devices => {
                 for cell in outcome.cells {
                     let id = String::from_utf8_lossy(&cell.clustering).into_owned();
@@ -232,22 +238,24 @@ impl Shard {
         let mut mailbox = Mailbox::load(LogId::mailbox(&user), &user, loading.checkpoint);
         mailbox.devices = loading.devices.into_iter().collect();
         mailbox.user = loading.user;
+        mailbox.notices = Notices::from_row(loading.notices);
         for (entry, nonce) in loading.entries {
             mailbox.replay(&entry, nonce, push_position);
         }
-        let pushes = !mailbox.pushes.is_empty();
         let now_ms = self.now_ms();
+        let owes = mailbox.owes(now_ms);
         let noted_window = self.recovering.mailboxes.remove(&user).unwrap_or(0);
         let live = LiveMailbox {
             mailbox,
             noted_window,
-            push_scheduled: false,
+            push_due_ms: 0,
+            owes,
             used_ms: now_ms,
         };
         self.mailboxes
             .insert(user.clone(), MailboxSlot::Ready(Box::new(live)));
-        if pushes {
-            self.schedule_push(&user, now_ms);
+        if owes {
+            self.schedule_push(&user);
         }
         for waiting in loading.waiting {
             match waiting {

@@ -88,6 +88,9 @@ impl Shard {
                     | Op::User(_)
                     | Op::RegisterPush(_)
                     | Op::UnregisterPush(_)
+                    | Op::PushSettings(_)
+                    | Op::TestPush(_)
+                    | Op::Redrive(_)
             )
         );
         if writes && now_ms < self.read_only_until_ms {
@@ -114,6 +117,10 @@ impl Shard {
             Some(Op::RevokeDevice(ask)) => self.revoke(&user, ask).map(Outcome::Ready),
             Some(Op::RegisterPush(it)) => self.register_push(&user, it).map(Outcome::Ready),
             Some(Op::UnregisterPush(it)) => self.unregister_push(&user, &it).map(Outcome::Ready),
+            Some(Op::PushSettings(it)) => self.push_settings(&user, it).map(Outcome::Ready),
+            Some(Op::TestPush(_)) => return self.test_push(&user, edge, id),
+            Some(Op::Push(ask)) => self.push_outcome(&user, &ask).map(Outcome::Ready),
+            Some(Op::Redrive(ask)) => self.redrive(&user, ask).map(Outcome::Ready),
             Some(Op::Standing(_)) => self.standing(&user, &device_id).map(Outcome::Ready),
             _ => Err(Fault::field("op", "this is no command to a mailbox")),
         };

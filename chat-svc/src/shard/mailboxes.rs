@@ -11,7 +11,7 @@ use super::{
 use crate::mailbox::{Mailbox, Taken};
 use bytes::Bytes;
 use heddle_proto::internal::{
-    Command, FanOutEvent, MailboxCheckpoint, MailboxEntry, NoteRow, Recipient, StateVersion,
+    Command, FanOut, FanOutEvent, MailboxCheckpoint, MailboxEntry, NoteRow, Recipient, StateVersion,
 };
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ pub(super) struct LoadingMailbox {
     pub checkpoint: Option<MailboxCheckpoint>,
     pub devices: Vec<(String, crate::mailbox::push::Device)>,
     pub user: Option<heddle_proto::internal::UserRow>,
+    pub notices: heddle_proto::internal::NoticesRow,
     pub entries: Vec<(MailboxEntry, u64)>,
     pub waiting: Vec<Waiting>,
 }
@@ -38,7 +39,10 @@ pub(super) struct LoadingMailbox {
 pub(super) struct LiveMailbox {
     pub mailbox: Mailbox,
     pub noted_window: u64,
-    pub push_scheduled: bool,
+    /// When its pushes are looked at next, in milliseconds since the Unix epoch; 0: not yet needed.
+    pub push_due_ms: u64,
+    /// Devices are owed a push, or that one is taken back.
+    pub owes: bool,
     pub used_ms: u64,
 }
 
@@ -101,7 +105,7 @@ impl Shard {
         let fan_out = &job.fan_out;
         if let Some(recipient) = fan_out.recipients.get(index) {
             for event in &fan_out.events {
-                let taken = self.take_event(user_id, &fan_out.conversation_id, event, recipient);
+                let taken = self.take_event(user_id, fan_out, event, recipient);
                 if let Some(from_seq) = taken {
                     return self.fill_hole(user_id, from_seq, event.seq - 1, piece.clone());
                 }
@@ -122,7 +126,7 @@ impl Shard {
     pub(super) fn take_event(
         &mut self,
         user_id: &str,
-        conversation_id: &Bytes,
+        fan_out: &FanOut,
         event: &FanOutEvent,
         recipient: &Recipient,
     ) -> Option<u64> {
@@ -138,7 +142,7 @@ impl Shard {
         live.used_ms = now_ms;
         match live
             .mailbox
-            .take_event(conversation_id, event, recipient, nonce, now_ms)
+            .take_event(fan_out, event, recipient, nonce, now_ms)
         {
             Taken::Not => None,
             Taken::Hole(from_seq) => Some(from_seq),
@@ -148,7 +152,7 @@ impl Shard {
                     user: key,
                     entry,
                     body: event.event.clone(),
-                    conversation_id: conversation_id.clone(),
+                    conversation_id: fan_out.conversation_id.clone(),
                     which: (event.kind(), event.seq),
                     time_ms: event.time_ms,
                     trace_parent,
@@ -209,7 +213,8 @@ impl Shard {
         if mailbox.wants_checkpoint() {
             self.batch.cells([mailbox.checkpoint()]);
         }
-        if !mailbox.pushes.is_empty() {
+        live.owes = mailbox.owes(now_ms);
+        if live.owes {
             let note = (live.noted_window != window).then(|| NoteRow {
                 log_id: mailbox.id.to_bytes(),
                 from_seq: mailbox.pushes.position(mailbox.head()) + 1,
@@ -220,7 +225,7 @@ impl Shard {
             if let Some(row) = note {
                 self.write_note(window, &row);
             }
-            self.schedule_push(user, now_ms);
+            self.schedule_push(user);
         }
         self.batch.due.push(due);
     }

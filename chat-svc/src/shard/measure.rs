@@ -7,7 +7,10 @@
 
 use super::{Shard, batch::Batch};
 use heddle_kit::telemetry::{self, TraceParent};
-use opentelemetry::metrics::Histogram;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram},
+};
 use std::time::Instant;
 use tracing::Span;
 
@@ -19,6 +22,7 @@ const TIMED_EVERY: u64 = 61;
 pub(super) struct Measures {
     batch_events: Histogram<u64>,
     commit_duration: Histogram<f64>,
+    dead_letters: Counter<u64>,
     deliveries: u64,
 }
 
@@ -32,6 +36,10 @@ impl Measures {
             commit_duration: telemetry::seconds(
                 "heddle.shard.commit.duration",
                 "From a commit's leaving the shard to the store's word on it",
+            ),
+            dead_letters: telemetry::counter(
+                "heddle.push.dead_letters",
+                "Pushes to a registration that were given up and kept as dead letters",
             ),
             deliveries: 0,
         }
@@ -52,6 +60,12 @@ impl Measures {
             self.commit_duration
                 .record(left.elapsed().as_secs_f64(), &[]);
         }
+    }
+
+    /// A push was given up.
+    pub fn dead_letter(&self, provider: &str) {
+        let provider = KeyValue::new("provider", provider.to_owned());
+        self.dead_letters.add(1, &[provider]);
     }
 
     /// The time that goes with a delivery: of most none.

@@ -28,6 +28,9 @@ pub mod open;
 mod origins;
 mod outbound;
 mod ownership;
+mod previews;
+mod push_commands;
+mod push_outcomes;
 mod pushes;
 mod reads;
 mod recover;
@@ -58,6 +61,8 @@ use measure::Measures;
 use origins::Origins;
 use outbound::{Outbound, UNACKNOWLEDGED_MAX};
 use ownership::Phase;
+use previews::Previews;
+use pushes::Intent;
 use reads::Reads;
 use recover::Recovering;
 use std::{
@@ -125,7 +130,8 @@ pub struct Shard {
     held: Held,
     arrivals: u64,
     held_marks: FastMap<(LogId, String), u64>,
-    intents: FastMap<u64, (Arc<str>, [u8; 16])>,
+    intents: FastMap<u64, Intent>,
+    previews: Previews,
     cursors_dirty: HashSet<(Arc<str>, String)>,
     recovering: Recovering,
     timers: Timers,
@@ -165,6 +171,7 @@ impl Shard {
             arrivals: 0,
             held_marks: FastMap::default(),
             intents: FastMap::default(),
+            previews: Previews::default(),
             cursors_dirty: HashSet::new(),
             recovering: Recovering::default(),
             timers: Timers::default(),

@@ -190,7 +190,7 @@ impl Shard {
         self.batch = super::batch::Batch::default();
         self.sessions.clear();
         self.held = Default::default();
-        self.intents.clear();
+        self.forget_intents();
         self.cursors_dirty.clear();
         self.origins = Default::default();
         self.timers = Timers::default();
@@ -202,6 +202,7 @@ impl Shard {
         self.refuse_reads();
         self.drop_conversations(&owner_changing());
         self.mailboxes.clear();
+        self.previews = Default::default();
         self.outbound = Default::default();
         self.unsent.retain(|(_, input)| input.outlives_owner());
         self.recovering = Default::default();

@@ -1,136 +1,330 @@
-//! Pushes: once the grace time is over, intents go to notify-svc; settled ones move the push
-//! position.
+//! Pushes: once the grace time is over, intents go to notify-svc (P9).
+//!
+//! `timers` calls [`Shard::push_due`]; `mailbox::policy` decides who gets one, `previews` reads what
+//! it shows, `push_outcomes` hears what became of it.
+//!
+//! Invariant: an intent leaves only once the store knows what devices may show because of it, and is
+//! in `intents` until its outcome has come, its link broke, or the shard is given up.
 
-use super::{Shard, mailboxes::MailboxSlot};
-use crate::mailbox::{
-    push::{Waiting, devices_due},
-    registrations,
+use super::{
+    Shard,
+    mailboxes::{LiveMailbox, MailboxSlot},
+    previews::Preview,
+    push_commands::Waiter,
+};
+use crate::{
+    cells,
+    mailbox::{
+        Mailbox, list,
+        notices::{Due, NO_CONVERSATION},
+        policy,
+        push::{Key, Place, Stage},
+    },
 };
 use heddle_kit::link::Outbox;
-use heddle_proto::internal::{PushIntent, PushOutcome};
+use heddle_proto::{
+    internal::{Cell, PushDevice, PushIntent, PushKind},
+    v1::PushPreview,
+};
 use std::sync::Arc;
 
-/// How long to wait before an intent that was not settled is sent again, in milliseconds.
+/// How long to wait before what came to nothing is tried again, in milliseconds.
 const AGAIN_MS: u64 = 1_000;
+/// How long what is to be taken back waits for more of the same, in milliseconds.
+const TAKE_BACK_MS: u64 = 500;
+
+/// An intent on its way.
+pub(super) struct Intent {
+    pub user: Arc<str>,
+    pub about: About,
+    pub push_id: String,
+    pub seq: u64,
+    pub badge: u64,
+}
+
+/// What an intent is for.
+pub(super) enum About {
+    /// Messages of this conversation.
+    Messages(Key),
+    /// To take something back.
+    TakeBack(Due),
+    /// A dead letter, which goes once this is settled.
+    Again(Key, Cell),
+    /// A test; a person waits for the outcome.
+    Test(Waiter),
+}
+
+impl About {
+    /// The conversation.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Messages(key) | Self::Again(key, _) => *key,
+            Self::TakeBack(due) => due.key(),
+            Self::Test(_) => NO_CONVERSATION,
+        }
+    }
+}
 
 impl Shard {
-    /// Looks at a mailbox's pushes once their grace time is over.
-    pub(super) fn schedule_push(&mut self, user: &Arc<str>, now_ms: u64) {
-        let due_ms = now_ms + self.around.config.push_grace_ms;
+    /// Looks at a mailbox's pushes when the first of them is due.
+    pub(super) fn schedule_push(&mut self, user: &Arc<str>) {
+        let (now_ms, config) = (self.now_ms(), &self.around.config);
         let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
             return;
         };
-        if !live.push_scheduled {
-            live.push_scheduled = true;
+        let (grace_ms, window_ms) = (config.push_grace_ms, config.push_window_ms);
+        let due_ms = live.mailbox.pushes.due_ms(grace_ms, window_ms);
+        let takes_back = !live.mailbox.notices.is_empty() && live.owes;
+        let back_ms = takes_back.then_some(now_ms + TAKE_BACK_MS);
+        if let Some(due_ms) = due_ms.into_iter().chain(back_ms).min() {
+            self.look_at_pushes(user, due_ms);
+        }
+    }
+
+    fn look_at_pushes(&mut self, user: &Arc<str>, due_ms: u64) {
+        if let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user)
+            && (live.push_due_ms == 0 || due_ms < live.push_due_ms)
+        {
+            live.push_due_ms = due_ms;
             self.timers.push(due_ms, user.clone());
         }
     }
 
-    /// The grace time of something in this mailbox is over.
-    pub(super) fn push_due(&mut self, user: &Arc<str>) {
-        let (now_ms, grace_ms) = (self.now_ms(), self.around.config.push_grace_ms);
+    /// Something in this mailbox is due, as was scheduled for `due_ms`.
+    pub(super) fn push_due(&mut self, user: &Arc<str>, due_ms: u64) {
+        let now_ms = self.now_ms();
         let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
             return;
         };
-        live.push_scheduled = false;
-        let mut unsettled = false;
-        for (conversation, waiting) in live.mailbox.pushes.due(now_ms, grace_ms) {
-            let mailbox = &mut live.mailbox;
-            let Some(intent) = intent(mailbox, &conversation, &waiting, now_ms) else {
-                mailbox.pushes.settle(&conversation);
-                continue;
-            };
-            self.next_id += 1;
-            let intent = PushIntent {
-                id: self.next_id,
-                ..intent
-            };
-            let sent = self
-                .notify
-                .as_ref()
-                .is_some_and(|notify| notify.try_send(intent).is_ok());
-            if sent {
-                mailbox.pushes.sent(&conversation, self.next_id);
-                self.intents
-                    .insert(self.next_id, (user.clone(), conversation));
-            }
-            unsettled |= !sent;
+        if live.push_due_ms != due_ms {
+            return;
         }
-        if unsettled
-            || !live
-                .mailbox
-                .pushes
-                .due(u64::MAX - grace_ms, grace_ms)
-                .is_empty()
-        {
-            live.push_scheduled = true;
-            self.timers.push(now_ms + AGAIN_MS, user.clone());
+        live.push_due_ms = 0;
+        if self.notify.is_none() {
+            return self.look_at_pushes(user, now_ms + AGAIN_MS);
+        }
+        for (conversation, place) in self.worth_a_push(user) {
+            self.push_about(user, conversation, place);
+        }
+        self.take_back(user);
+        self.mind_pushes(user);
+    }
+
+    /// Conversations that are due and worth a push; the others are settled.
+    fn worth_a_push(&mut self, user: &Arc<str>) -> Vec<(Key, Place)> {
+        let (now_ms, config) = (self.now_ms(), self.around.config.clone());
+        let Some(live) = self.live_mailbox(user) else {
+            return Vec::new();
+        };
+        let mailbox = &mut live.mailbox;
+        let (grace_ms, window_ms) = (config.push_grace_ms, config.push_window_ms);
+        let mut worth = Vec::new();
+        for (conversation, _) in mailbox.pushes.due(now_ms, grace_ms, window_ms) {
+            match due(mailbox, &conversation, now_ms) {
+                Some((place, _)) => worth.push((conversation, place)),
+                None => mailbox.pushes.settle(&conversation),
+            }
+        }
+        worth
+    }
+
+    fn push_about(&mut self, user: &Arc<str>, conversation: Key, place: Place) {
+        if self.around.config.push_titles || self.around.config.push_previews {
+            if let Some(live) = self.live_mailbox(user) {
+                live.mailbox.pushes.reading(&conversation);
+            }
+            return self.read_preview(user, conversation, place.seq);
+        }
+        self.push_messages(user, conversation, &Preview::default());
+    }
+
+    /// What it shows is known: the intent leaves with the batch, if it is still worth it.
+    pub(super) fn push_messages(&mut self, user: &Arc<str>, conversation: Key, preview: &Preview) {
+        let (now_ms, intent_id) = (self.now_ms(), self.intent_id());
+        let config = self.around.config.clone();
+        let Some(live) = self.live_mailbox(user) else {
+            return;
+        };
+        let mailbox = &mut live.mailbox;
+        let stage = mailbox.pushes.get(&conversation).map(|it| it.stage);
+        if matches!(stage, None | Some(Stage::Sent(..))) {
+            return;
+        }
+        let Some((place, devices)) = due(mailbox, &conversation, now_ms) else {
+            mailbox.pushes.settle(&conversation);
+            return self.mind_pushes(user);
+        };
+        // A newer message came while an older one was read: its text is not this one's.
+        let shows = config.push_previews && preview.seq == place.seq;
+        let push_id = format!("{}/{}", mailbox.id, place.position);
+        let intent = PushIntent {
+            id: intent_id,
+            push_id,
+            seq: place.seq,
+            position: place.position,
+            title: preview.title.clone(),
+            sender_name: preview.sender_name.clone(),
+            preview: if shows {
+                preview.text.clone()
+            } else {
+                String::new()
+            },
+            ..intent(mailbox, PushKind::Message, &conversation, &devices, now_ms)
+        };
+        mailbox.pushes.sent(&conversation, intent_id, now_ms);
+        let (seq, badge) = (place.seq, intent.badge);
+        mailbox.notices.show(conversation, seq, badge, now_ms);
+        let row = cells::notices(&mailbox.id, &mailbox.notices.to_row());
+        self.batch.cells([row]);
+        self.leave(user, intent, About::Messages(conversation));
+    }
+
+    /// What is read or erased is taken off the devices that may show it.
+    fn take_back(&mut self, user: &Arc<str>) {
+        let now_ms = self.now_ms();
+        let Some(live) = self.live_mailbox(user) else {
+            return;
+        };
+        for due in live.mailbox.notices.due(&live.mailbox.list, now_ms) {
+            let intent_id = self.intent_id();
+            let Some(live) = self.live_mailbox(user) else {
+                return;
+            };
+            let mailbox = &mut live.mailbox;
+            let position = mailbox.head();
+            let (kind, word) = match due {
+                Due::Clear(_) => (PushKind::Clear, "clear"),
+                Due::Update(_) => (PushKind::Update, "update"),
+                Due::Badge => (PushKind::Badge, "badge"),
+            };
+            // Who has seen all this in the foreground shows the right thing by itself.
+            let unaware = mailbox.devices.iter().filter(|(_, device)| {
+                !device.is_revoked() && device.cursor.foreground_position < position
+            });
+            let devices: Vec<_> = unaware.map(|(id, _)| id.clone()).collect();
+            let key = due.key();
+            let intent = PushIntent {
+                id: intent_id,
+                push_id: format!("{}/{position}/{word}", mailbox.id),
+                position,
+                ..intent(mailbox, kind, &key, &devices, now_ms)
+            };
+            mailbox.notices.sent(due, intent_id);
+            self.leave(user, intent, About::TakeBack(due));
         }
     }
 
-    /// notify-svc has settled an intent, or asks for it again.
-    pub(super) fn push_settled(&mut self, outcome: PushOutcome) {
-        let Some((user, conversation)) = self.intents.remove(&outcome.id) else {
-            return;
+    fn intent_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// The intent leaves once this batch is committed.
+    pub(super) fn leave(&mut self, user: &Arc<str>, intent: PushIntent, about: About) {
+        let under_way = Intent {
+            user: user.clone(),
+            about,
+            push_id: intent.push_id.clone(),
+            seq: intent.seq,
+            badge: intent.badge,
         };
-        let now_ms = self.now_ms();
-        self.disowned(&user, outcome.dead_registrations);
-        let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(&user) else {
-            return;
-        };
-        if outcome.settled {
-            live.mailbox.pushes.settle(&conversation);
-        } else {
-            tracing::warn!(
-                detail = outcome.detail,
-                "a push was not settled; it will be sent again"
-            );
-            live.mailbox.pushes.again(&conversation);
-        }
-        if !live.mailbox.pushes.is_empty() && !live.push_scheduled {
-            live.push_scheduled = true;
-            self.timers.push(now_ms + AGAIN_MS, user);
+        self.intents.insert(intent.id, under_way);
+        self.batch.intents.push(intent);
+    }
+
+    /// What devices may show is stored.
+    pub(super) fn send_intents(&mut self, intents: Vec<PushIntent>) {
+        for mut intent in intents {
+            if self.erasures.is_erased(&intent.conversation_id, intent.seq) {
+                intent.preview.clear();
+            }
+            let id = intent.id;
+            let notify = self.notify.as_ref();
+            if !notify.is_some_and(|notify| notify.try_send(intent).is_ok()) {
+                self.not_pushed(id);
+            }
         }
     }
 
     /// The link to notify-svc is up, or lost: what was under way is sent again.
     pub(super) fn notify_link(&mut self, outbox: Option<Outbox<PushIntent>>) {
         self.notify = outbox;
-        for (user, conversation) in std::mem::take(&mut self.intents).into_values() {
-            if let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(&user) {
-                live.mailbox.pushes.again(&conversation);
-            }
-            let now_ms = self.now_ms();
-            self.schedule_push(&user, now_ms);
+        let leaving: Vec<_> = self.batch.intents.iter().map(|intent| intent.id).collect();
+        let in_flight = self.in_flight.iter().flat_map(|batch| &batch.intents);
+        let leaving: Vec<_> = in_flight.map(|intent| intent.id).chain(leaving).collect();
+        let lost: Vec<_> = self.intents.keys().copied().collect();
+        for id in lost.into_iter().filter(|id| !leaving.contains(id)) {
+            self.not_pushed(id);
+        }
+    }
+
+    /// Looks again when it is time, and keeps a note for as long as something is owed.
+    pub(super) fn mind_pushes(&mut self, user: &Arc<str>) {
+        let now_ms = self.now_ms();
+        if let Some(live) = self.live_mailbox(user) {
+            live.owes = live.mailbox.owes(now_ms);
+        }
+        self.schedule_push(user);
+    }
+
+    /// The same after a failure: not at once.
+    pub(super) fn push_later(&mut self, user: &Arc<str>) {
+        let again_ms = self.now_ms() + AGAIN_MS;
+        if let Some(live) = self.live_mailbox(user) {
+            live.owes = true;
+        }
+        self.look_at_pushes(user, again_ms);
+    }
+
+    pub(super) fn live_mailbox(&mut self, user: &Arc<str>) -> Option<&mut LiveMailbox> {
+        match self.mailboxes.get_mut(user) {
+            Some(MailboxSlot::Ready(live)) => Some(live),
+            _ => None,
         }
     }
 }
 
-/// The intent for what waits, or `None` where nobody is due one.
-fn intent(
-    mailbox: &crate::mailbox::Mailbox,
-    conversation: &[u8; 16],
-    waiting: &Waiting,
-    now_ms: u64,
-) -> Option<PushIntent> {
+/// The message that a push of this conversation would be about, and the devices that get it.
+fn due(mailbox: &Mailbox, conversation: &Key, now_ms: u64) -> Option<(Place, Vec<String>)> {
     let entry = mailbox.list.get(conversation)?;
-    let silent =
-        entry.until_seq > 0 || entry.read_seq >= waiting.last_seq || entry.muted_until_ms > now_ms;
-    let devices = devices_due(&mailbox.devices, waiting);
-    if silent || devices.is_empty() {
-        return None;
-    }
-    Some(PushIntent {
-        id: 0,
+    let waiting = mailbox.pushes.get(conversation)?;
+    let settings = mailbox.user.as_ref().and_then(|user| user.push);
+    let place = policy::subject(entry, waiting, &settings.unwrap_or_default(), now_ms).ok()?;
+    let devices = policy::devices_due(&mailbox.devices, place, now_ms);
+    (!devices.is_empty()).then_some((place, devices))
+}
+
+/// What all intents have.
+pub(super) fn intent(
+    mailbox: &Mailbox,
+    kind: PushKind,
+    conversation: &Key,
+    devices: &[String],
+    now_ms: u64,
+) -> PushIntent {
+    let entry = mailbox.list.get(conversation);
+    let entry = entry.filter(|_| *conversation != NO_CONVERSATION);
+    PushIntent {
+        kind: kind as i32,
         user_id: mailbox.user_id.clone(),
-        registrations: registrations::of(&mailbox.devices, &devices),
-        device_ids: devices.into_iter().map(str::to_owned).collect(),
-        push_id: format!("{}/{}", mailbox.id, waiting.last_position),
+        devices: devices.iter().map(|id| device(mailbox, id)).collect(),
         conversation_id: conversation.to_vec().into(),
-        seq: waiting.last_seq,
-        position: waiting.last_position,
-        count: waiting.count,
+        count: entry.map_or(0, |entry| {
+            u32::try_from(list::unread(entry)).unwrap_or(u32::MAX)
+        }),
+        mentioned: entry.is_some_and(|entry| !entry.mention_seqs.is_empty()),
         badge: mailbox.list.badge(now_ms),
-        mentioned: waiting.mentioned,
-    })
+        ..Default::default()
+    }
+}
+
+fn device(mailbox: &Mailbox, device_id: &str) -> PushDevice {
+    let row = mailbox.devices.get(device_id).map(|device| &device.row);
+    let settings = row.and_then(|row| row.push.clone()).unwrap_or_default();
+    PushDevice {
+        device_id: device_id.to_owned(),
+        preview: settings.preview() != PushPreview::Hidden,
+        sound: settings.sound,
+        registrations: row.map_or_else(Vec::new, |row| row.push_registrations.clone()),
+    }
 }

@@ -8,6 +8,7 @@ use super::{
     edges::Edge,
     hide::HideRead,
     load::{ConversationPart, MailboxPart},
+    previews::PreviewRead,
     recover::Recover,
 };
 use crate::cells;
@@ -49,6 +50,8 @@ pub(super) enum Purpose {
     Hole(Arc<str>, Piece),
     /// Events of a log with open work.
     Recover(Recover),
+    /// What pushes about a message show.
+    Preview(Box<PreviewRead>),
 }
 
 /// An old event and what became of it.
@@ -158,6 +161,7 @@ impl Shard {
             Purpose::Hide(hide) => self.hide_read(*hide, &outcome.events),
             Purpose::Hole(user, piece) => self.hole_read(&user, piece, &outcome.events),
             Purpose::Recover(recover) => self.recover_read(recover, outcome),
+            Purpose::Preview(preview) => self.preview_read(*preview, outcome),
         }
     }
 

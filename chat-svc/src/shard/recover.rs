@@ -43,9 +43,6 @@ pub(super) struct Recover {
     range: u64,
 }
 
-/// Milliseconds of a day: stuck rows lie in partitions of one.
-const DAY_MS: u64 = 86_400_000;
-
 fn fan_out_event(bytes: &Bytes) -> Option<FanOutEvent> {
     let event = RawEvent::decode(bytes.clone()).ok()?;
     Some(event::fan_out(&event, bytes.clone()))
@@ -218,7 +215,7 @@ impl Shard {
             return self.set_aside(piece);
         };
         for event in &events {
-            self.take_event(user, &job.fan_out.conversation_id, event, recipient);
+            self.take_event(user, &job.fan_out, event, recipient);
         }
         self.apply_piece(piece);
     }
@@ -236,7 +233,7 @@ impl Shard {
             reason,
         };
         let shard = self.index.to_be_bytes();
-        let partition = [(now_ms / DAY_MS).to_be_bytes().as_slice(), &shard].concat();
+        let partition = [(now_ms / cells::DAY_MS).to_be_bytes().as_slice(), &shard].concat();
         let clustering = [now_ms.to_be_bytes(), fan_out.id.to_be_bytes()].concat();
         self.batch.cells([Cell {
             table: Table::Stuck as i32,
@@ -294,7 +291,7 @@ impl Shard {
             ConversationSlot::Loading(_) => None,
         });
         let mailboxes = self.mailboxes.values().filter_map(|slot| match slot {
-            MailboxSlot::Ready(live) if live.mailbox.pushes.is_empty() => None,
+            MailboxSlot::Ready(live) if !live.owes => None,
             MailboxSlot::Ready(live) => Some(known(live.noted_window)),
             MailboxSlot::Loading(_) => None,
         });

@@ -2,19 +2,16 @@
 //!
 //! `mailbox_commands` and `pushes` call it; `mailbox::registrations` decides.
 
-use super::{
-    Shard,
-    mailboxes::{LiveMailbox, MailboxSlot},
-};
+use super::{Shard, mailboxes::MailboxSlot};
 use crate::{
     cells,
     mailbox::registrations::{REGISTRATIONS_MAX, Refused, register, remove},
 };
 use heddle_proto::{
     errors::Fault,
-    internal::{DeadRegistration, UnregisterPushCommand, command_result::Outcome as Answer},
+    internal::{UnregisterPushCommand, command_result::Outcome as Answer},
     time,
-    v1::PushRegistration,
+    v1::{PushOutcome, PushRegistration, PushResult},
 };
 use std::sync::Arc;
 
@@ -51,13 +48,11 @@ impl Shard {
         Ok(Answer::Done(Default::default()))
     }
 
-    /// Providers do not know these any more. If the rows get lost with this owner, or the store
-    /// takes no writes now, the next push finds them dead again.
-    pub(super) fn disowned(&mut self, user: &Arc<str>, dead: Vec<DeadRegistration>) {
-        if self.now_ms() < self.read_only_until_ms {
-            return;
-        }
-        for dead in dead {
+    /// Providers do not know some of these any more. If the rows get lost with this owner, the next push
+    /// finds them dead again.
+    pub(super) fn disowned(&mut self, user: &Arc<str>, results: &[PushResult]) {
+        let dead = |result: &&PushResult| result.outcome() == PushOutcome::TokenDead;
+        for dead in results.iter().filter(dead) {
             self.remove_registration(user, &dead.device_id, &dead.registration_id);
         }
     }
@@ -71,20 +66,13 @@ impl Shard {
         }
     }
 
-    fn store_device(&mut self, user: &Arc<str>, device_id: &str) {
+    pub(super) fn store_device(&mut self, user: &Arc<str>, device_id: &str) {
         let Some(MailboxSlot::Ready(live)) = self.mailboxes.get(user) else {
             return;
         };
         if let Some(device) = live.mailbox.devices.get(device_id) {
             let row = cells::device(user, device_id, &device.row);
             self.batch.cells([row]);
-        }
-    }
-
-    fn live_mailbox(&mut self, user: &Arc<str>) -> Option<&mut LiveMailbox> {
-        match self.mailboxes.get_mut(user) {
-            Some(MailboxSlot::Ready(live)) => Some(live),
-            _ => None,
         }
     }
 }

@@ -80,8 +80,8 @@ impl Shard {
                 self.store_marks(log, &user_id);
             }
         }
-        while let Some((_, user)) = due(&mut self.timers.pushes, |push| push.0 <= now_ms) {
-            self.push_due(&user);
+        while let Some((due_ms, user)) = due(&mut self.timers.pushes, |push| push.0 <= now_ms) {
+            self.push_due(&user, due_ms);
         }
         if now_ms >= self.timers.held_ms + HELD_INTERVAL_MS {
             self.timers.held_ms = now_ms;
@@ -207,9 +207,7 @@ fn idle_conversation((log, slot): (&LogId, &ConversationSlot)) -> Option<(LogId,
 
 fn idle_mailbox((user, slot): (&Arc<str>, &MailboxSlot)) -> Option<(Arc<str>, u64)> {
     match slot {
-        MailboxSlot::Ready(live) if live.mailbox.pushes.is_empty() => {
-            Some((user.clone(), live.used_ms))
-        }
+        MailboxSlot::Ready(live) if !live.owes => Some((user.clone(), live.used_ms)),
         _ => None,
     }
 }

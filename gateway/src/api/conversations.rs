@@ -4,7 +4,10 @@
 //! calls, `summaries` makes the list's entries.
 
 use super::{Api, Caller, convert};
-use crate::{commands, validate::At};
+use crate::{
+    commands,
+    validate::{At, push_settings},
+};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -135,6 +138,7 @@ impl Api {
         {
             return Err(at.fault("muted_until_time", "must not be before 1970"));
         }
+        push_settings::level(at, "push_level", settings.push_level)?;
         match self
             .ask(caller, caller.mailbox(), Op::Settings(settings))
             .await?

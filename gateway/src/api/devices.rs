@@ -1,17 +1,17 @@
-//! Devices: a user's devices, where pushes to them go, and ending one.
+//! Devices: a user's devices, where pushes to them go and which are wanted, and ending one.
 //!
 //! Reads the rows that the mailbox's owner writes; changes go through that owner. Invariant: the
 //! secrets of a registration's target leave the server only towards its provider.
 
 use super::Api;
-use crate::validate::{At, registration};
+use crate::validate::{At, push_settings, registration};
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
     internal::{
-        Cell, Command, DeviceRow, PartitionQuery, RevokeDeviceCommand, Table,
-        UnregisterPushCommand, command::Op, read::Query,
+        Cell, Command, DeviceRow, PartitionQuery, PushSettingsCommand, RevokeDeviceCommand, Table,
+        UnregisterPushCommand, UserRow, command::Op, read::Query,
     },
     time,
     v1::{self, Device, ErrorReason, device_service_server::DeviceService},
@@ -38,8 +38,12 @@ fn device(cell: &Cell) -> Result<Device, Fault> {
 impl Api {
     /// The rows of a user's devices.
     async fn device_cells(&self, user_id: &str) -> Result<Vec<Cell>, Fault> {
+        self.cells_of(Table::Devices, user_id).await
+    }
+
+    async fn cells_of(&self, table: Table, user_id: &str) -> Result<Vec<Cell>, Fault> {
         let query = PartitionQuery {
-            table: Table::Devices.into(),
+            table: table.into(),
             partition: Bytes::copy_from_slice(user_id.as_bytes()),
             ..Default::default()
         };
@@ -142,5 +146,37 @@ impl DeviceService for Api {
         });
         self.ask(&caller, caller.mailbox(), op).await?;
         Ok(Response::new(v1::UnregisterPushResponse {}))
+    }
+
+    async fn get_push_settings(
+        &self,
+        request: Request<v1::GetPushSettingsRequest>,
+    ) -> Result<Response<v1::GetPushSettingsResponse>, Status> {
+        let caller = self.caller(request.metadata(), "GetPushSettings").await?;
+        let mut devices = Vec::new();
+        for cell in self.device_cells(caller.user_id()).await? {
+            devices.extend(row(&cell)?.push);
+        }
+        let users = self.cells_of(Table::Users, caller.user_id()).await?;
+        let user = users.into_iter().next();
+        let user = user.and_then(|cell| UserRow::decode(cell.value).ok());
+        Ok(Response::new(v1::GetPushSettingsResponse {
+            user: user.and_then(|user| user.push),
+            devices,
+        }))
+    }
+
+    async fn update_push_settings(
+        &self,
+        request: Request<v1::UpdatePushSettingsRequest>,
+    ) -> Result<Response<v1::UpdatePushSettingsResponse>, Status> {
+        let caller = self
+            .caller(request.metadata(), "UpdatePushSettings")
+            .await?;
+        let v1::UpdatePushSettingsRequest { user, device } = request.into_inner();
+        push_settings::check(user.as_ref(), device.as_ref())?;
+        let op = Op::PushSettings(PushSettingsCommand { user, device });
+        self.ask(&caller, caller.mailbox(), op).await?;
+        Ok(Response::new(v1::UpdatePushSettingsResponse {}))
     }
 }

@@ -17,6 +17,7 @@ mod messaging;
 pub mod page_token;
 mod plan;
 mod presence;
+mod pushes;
 mod summaries;
 mod twins;
 mod users;

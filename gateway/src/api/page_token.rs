@@ -14,6 +14,8 @@ pub enum List {
     Conversations = 1,
     /// A conversation's members.
     Members = 2,
+    /// A day's dead letters.
+    DeadLetters = 3,
 }
 
 const CHECK_BYTES: usize = 8;

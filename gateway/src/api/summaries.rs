@@ -148,6 +148,7 @@ fn counts(counted: &ListEntryResult) -> ConversationSummary {
             conversation_id: entry.conversation_id.clone(),
             muted_until_time: muted.then(|| time::timestamp(entry.muted_until_ms)),
             pinned: entry.pinned,
+            push_level: entry.push_level,
         }),
         membership: Some(MembershipState {
             conversation_id: entry.conversation_id,

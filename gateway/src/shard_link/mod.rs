@@ -144,6 +144,14 @@ impl ShardLinks {
         self.submit(edge, session.who().mailbox, body, answer);
     }
 
+    /// How many shards there are; 0: no owner of any is known.
+    pub fn shard_count(&self) -> u32 {
+        self.routes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .shard_count()
+    }
+
     /// Asks for a unary call.
     pub async fn call(&self, edge: &Edge, log: LogId, command: Command) -> Result<Outcome, Fault> {
         let (answer, answered) = oneshot::channel();

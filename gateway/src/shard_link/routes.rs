@@ -23,7 +23,8 @@ impl Routes {
         log.shard(self.shard_count())
     }
 
-    fn shard_count(&self) -> u32 {
+    /// How many shards there are, as far as is known.
+    pub fn shard_count(&self) -> u32 {
         u32::try_from(self.owners.len()).unwrap_or(u32::MAX)
     }
 

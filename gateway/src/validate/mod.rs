@@ -6,6 +6,7 @@
 //! Invariant: whatever passes fits every later hop, so no later hop has to look at it again.
 
 pub mod message;
+pub mod push_settings;
 pub mod registration;
 
 use crate::config::LimitOptions;

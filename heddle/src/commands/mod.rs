@@ -7,6 +7,7 @@ pub mod history;
 pub mod id;
 pub mod lab;
 pub mod presence;
+pub mod push;
 pub mod send;
 pub mod show;
 pub mod tail;

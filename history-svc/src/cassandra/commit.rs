@@ -288,12 +288,14 @@ fn log_of(cell: &Cell) -> Option<LogId> {
         | Table::Hidden
         | Table::Anchors
         | Table::DedupeStubs
-        | Table::DeviceCursors => LogId::from_wire(cell.partition.get(..16)?),
+        | Table::DeviceCursors
+        | Table::Notices => LogId::from_wire(cell.partition.get(..16)?),
         Table::Users
         | Table::Devices
         | Table::Notes
         | Table::OldestWindows
         | Table::Stuck
+        | Table::DeadLetters
         | Table::Unspecified => None,
     }
 }

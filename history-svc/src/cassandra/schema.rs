@@ -28,7 +28,15 @@ pub const CELL_TABLES: &[(Table, &str)] = &[
     (Table::DedupeStubs, "dedupe_stubs"),
     (Table::Stuck, "stuck"),
     (Table::DeviceCursors, "device_cursors"),
+    (Table::Notices, "notices"),
+    (Table::DeadLetters, "dead_letters"),
 ];
+
+/// How many of them the first step made.
+const FIRST_TABLES: usize = 13;
+
+/// How long a dead letter is kept, in seconds: 30 days.
+const DEAD_LETTERS_TTL_S: u32 = 2_592_000;
 
 /// The bucket of a row is that of its first seq; its events may reach into the next one.
 pub fn bucket(first_seq: u64) -> i64 {
@@ -66,6 +74,12 @@ pub const MIGRATIONS: &[Migration] = &[
         readers_from: 1,
         statements: second,
     },
+    Migration {
+        version: 3,
+        about: "what devices show, pushes that were given up",
+        readers_from: 1,
+        statements: third,
+    },
 ];
 
 /// The version that this binary was written for.
@@ -75,10 +89,15 @@ pub const VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 /// windows of time would mean nothing.
 const COMPACTION: &str = "compaction = {'class': 'UnifiedCompactionStrategy'}";
 
+const CELL_COLUMNS: &str = "partition blob, clustering blob, value blob, \
+                            PRIMARY KEY ((partition), clustering)";
+
+fn table(keyspace: &str, name: &str, columns: &str) -> String {
+    format!("CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}) WITH {COMPACTION}")
+}
+
 fn first(keyspace: &str) -> Vec<String> {
-    let table = |name: &str, columns: &str| {
-        format!("CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}) WITH {COMPACTION}")
-    };
+    let table = |name, columns| table(keyspace, name, columns);
     let mut statements = vec![
         table(
             "log",
@@ -95,9 +114,8 @@ fn first(keyspace: &str) -> Vec<String> {
              PRIMARY KEY ((shard_group), shard)",
         ),
     ];
-    let columns = "partition blob, clustering blob, value blob, \
-                   PRIMARY KEY ((partition), clustering)";
-    let cells = CELL_TABLES.iter().map(|(_, name)| table(name, columns));
+    let cells = CELL_TABLES[..FIRST_TABLES].iter();
+    let cells = cells.map(|(_, name)| table(name, CELL_COLUMNS));
     statements.extend(cells);
     statements
 }
@@ -112,6 +130,14 @@ fn second(keyspace: &str) -> Vec<String> {
     )]
 }
 
+fn third(keyspace: &str) -> Vec<String> {
+    let dead_letters = table(keyspace, "dead_letters", CELL_COLUMNS);
+    vec![
+        table(keyspace, "notices", CELL_COLUMNS),
+        format!("{dead_letters} AND default_time_to_live = {DEAD_LETTERS_TTL_S}"),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +149,12 @@ mod tests {
                 let named = CELL_TABLES.iter().filter(|(known, _)| *known == table);
                 assert_eq!(named.count(), 1, "{table:?}");
             }
+        }
+        let steps = MIGRATIONS.iter().flat_map(|step| (step.statements)("k"));
+        let steps: Vec<_> = steps.collect();
+        for (_, name) in CELL_TABLES {
+            let made = |step: &&String| step.contains(&format!(" k.{name} ("));
+            assert_eq!(steps.iter().filter(made).count(), 1, "{name} is made once");
         }
     }
 

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::{
-    AnchorRow, ConversationRow, DedupeRow, DeviceCursorRow, DeviceRow, MailboxCheckpoint,
-    MemberRow, NoteRow, OldestWindowRow, OverlayRow, StuckRow, Table, UserRow,
+    AnchorRow, ConversationRow, DeadLetterRow, DedupeRow, DeviceCursorRow, DeviceRow,
+    MailboxCheckpoint, MemberRow, NoteRow, NoticesRow, OldestWindowRow, OverlayRow, StuckRow, Table,
+    UserRow,
 };
 use prost::{DecodeError, Message};
 
@@ -75,6 +76,8 @@ fn decode(table: Table, value: Bytes) -> Result<(), DecodeError> {
         Table::DedupeStubs => is::<DedupeRow>(value),
         Table::Stuck => is::<StuckRow>(value),
         Table::DeviceCursors => is::<DeviceCursorRow>(value),
+        Table::Notices => is::<NoticesRow>(value),
+        Table::DeadLetters => is::<DeadLetterRow>(value),
         Table::Hidden | Table::Unspecified => Ok(()),
     }
 }

@@ -1,9 +1,9 @@
-//! The benches: `heddle bench direct | paced | group | idle | resume | stalled`, each against one
-//! server.
+//! The benches: `heddle bench direct | paced | group | idle | resume | stalled | push`, each against
+//! one server.
 //!
 //! A process of its own over TCP; recipients acknowledge and mark as read. [`compare`] runs them
 //! against Heddle and the bare relays in turns. [`drive`] is one load over any transport, [`idle`],
-//! [`resume`] and [`stalled`] are more than one load or none.
+//! [`resume`], [`stalled`] and [`push`] are more than one load or none.
 //!
 //! Invariant: a figure comes with what was raised for it and with what did not arrive.
 
@@ -11,6 +11,7 @@ pub mod compare;
 pub mod crowd;
 pub mod idle;
 mod page;
+pub mod push;
 pub mod resume;
 pub mod stalled;
 
@@ -45,6 +46,8 @@ pub enum Load {
     Resume,
     /// Pairs beside groups that have all stopped reading, against the same groups being read
     Stalled,
+    /// People who are away, whose pushes go to a provider on loopback
+    Push,
 }
 
 /// How to measure.
@@ -59,7 +62,7 @@ pub struct BenchOptions {
     /// The server's process, to charge its CPU and memory to
     #[arg(long)]
     pub pid: Option<u32>,
-    /// People: of direct, paced and stalled in pairs, of group the members
+    /// People: of direct, paced and stalled in pairs, of group the members, of push who is away
     #[arg(long)]
     pub users: Option<u32>,
     /// direct: sends that each keeps unanswered
@@ -131,6 +134,8 @@ pub enum BenchReport {
     Resume(resume::ResumeReport),
     /// Of stalled.
     Stalled(stalled::StalledReport),
+    /// Of push.
+    Push(push::PushReport),
 }
 
 impl BenchReport {
@@ -139,6 +144,7 @@ impl BenchReport {
         match self {
             BenchReport::Load(report) => report.is_complete(),
             BenchReport::Stalled(report) => report.is_complete(),
+            BenchReport::Push(report) => report.arrived == report.due,
             BenchReport::Idle(_) | BenchReport::Resume(_) => true,
         }
     }
@@ -152,6 +158,11 @@ pub async fn run(options: &BenchOptions) -> Result<BenchReport, BenchError> {
         _ => options.users.unwrap_or(200),
     };
     raise_files(u64::from(sessions))?;
+    if options.load == Load::Push {
+        // Its server has to know where the provider is.
+        let recipients = options.users.unwrap_or(100) as usize;
+        return Ok(BenchReport::Push(push::run(recipients.max(1)).await?));
+    }
     let server = ServerOptions::default().without_rates();
     let (target, mut server) = options.target.open(server).await?;
     if let Some(server) = &server {

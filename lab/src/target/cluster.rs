@@ -35,6 +35,15 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one; `programs`: where the services' programs lie.
     pub async fn start(programs: &Path, size: Size) -> Result<Cluster, TargetError> {
+        Self::start_with(programs, size, &[]).await
+    }
+
+    /// The same with more settings, each for the services whose names begin so.
+    pub async fn start_with(
+        programs: &Path,
+        size: Size,
+        settings: &[(&str, String)],
+    ) -> Result<Cluster, TargetError> {
         let io = |what| move |error| TargetError::Io { what, error };
         let dir = TempDir::new().map_err(io("a temporary directory"))?;
         let secret: [u8; 32] = rand::random();
@@ -57,7 +66,10 @@ impl Cluster {
             ),
         };
         let ports = Ports::choose(size.over(&stores), |_| free_port()).map_err(io("free ports"))?;
-        let starting = services(&ports, &stores).into_iter().map(|service| {
+        let starting = services(&ports, &stores).into_iter().map(|mut service| {
+            let more = settings.iter().filter(|it| service.name.starts_with(it.0));
+            let more: Vec<_> = more.map(|it| it.1.clone()).collect();
+            service.settings.extend(more);
             let spec = spec(programs, dir.path(), &service);
             async { Ok::<_, TargetError>((service.name, Server::start(spec).await?)) }
         });

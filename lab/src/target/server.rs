@@ -19,6 +19,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct ServerOptions {
     /// Settings that differ from the defaults: environment variable, value.
     pub settings: Vec<(&'static str, String)>,
+    /// More of them, as `--set` takes them.
+    pub arguments: Vec<String>,
     /// Where its data lies; none: a temporary directory that goes with the server.
     pub data: Option<PathBuf>,
 }
@@ -82,16 +84,19 @@ impl HeddleServer {
         let settings = options.settings.into_iter();
         let raised: Vec<(String, String)> = settings.map(|(k, v)| (k.to_owned(), v)).collect();
         env.extend(raised.iter().cloned());
+        let mut args = vec![
+            "serve".to_owned(),
+            "--json".into(),
+            "--listen".into(),
+            format!("127.0.0.1:{port}"),
+            "--data".into(),
+            data.display().to_string(),
+        ];
+        let more = options.arguments.into_iter();
+        args.extend(more.flat_map(|setting| ["--set".into(), setting]));
         let spec = ServerSpec {
             program,
-            args: vec![
-                "serve".into(),
-                "--json".into(),
-                "--listen".into(),
-                format!("127.0.0.1:{port}"),
-                "--data".into(),
-                data.display().to_string(),
-            ],
+            args,
             env,
             log: dir.path().join("server.log"),
             ready: Ready::Line("\"listening\"".into()),

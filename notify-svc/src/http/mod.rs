@@ -23,6 +23,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use dial::{DialError, Dialer, Dialled};
 use endpoint::Endpoint;
@@ -66,6 +67,9 @@ pub enum PostError {
     /// The answer's body broke off or is too long.
     #[error("the answer broke off, or is too long")]
     Body,
+    /// It was not to leave any more when a connection was there.
+    #[error("it took too long to connect for what may not be sent late")]
+    Late,
 }
 
 type Sender = http2::SendRequest<Full<Bytes>>;
@@ -97,16 +101,18 @@ impl Client {
         }
     }
 
-    /// Posts a body. Dropping the future gives the post up.
+    /// Posts a body, unless it is `leave_by` before there is a connection. Dropping the future
+    /// gives the post up.
     pub async fn post(
         &self,
         endpoint: &Endpoint,
         headers: HeaderMap,
         body: Bytes,
+        leave_by: Option<Instant>,
     ) -> Result<Answer, PostError> {
         let slot = self.slot(endpoint);
         if let Some(sender) = slot.get() {
-            return over_http2(sender.clone(), endpoint, headers, body).await;
+            return over_http2(sender.clone(), endpoint, headers, body, leave_by).await;
         }
         // Who comes while another dials waits for its connection, so that a burst makes one.
         let mut single = None;
@@ -123,12 +129,13 @@ impl Client {
             .await
             .cloned();
         match (sender, single) {
-            (Ok(sender), _) => over_http2(sender, endpoint, headers, body).await,
+            (Ok(sender), _) => over_http2(sender, endpoint, headers, body, leave_by).await,
             (Err(_), Some(mut sender)) => {
                 let uri = endpoint.path.clone();
                 let mut request = request(&uri, headers, body)?;
                 let host = endpoint.authority().parse().map_err(http::Error::from)?;
                 request.headers_mut().insert(header::HOST, host);
+                in_time(leave_by)?;
                 answer(sender.send_request(request).await?).await
             }
             (Err(error), None) => Err(error.unwrap_or(PostError::Body)),
@@ -211,11 +218,20 @@ async fn over_http2(
     endpoint: &Endpoint,
     headers: HeaderMap,
     body: Bytes,
+    leave_by: Option<Instant>,
 ) -> Result<Answer, PostError> {
     let uri = format!("{}{}", endpoint.origin(), endpoint.path);
     let request = request(&uri, headers, body)?;
     sender.ready().await?;
+    in_time(leave_by)?;
     answer(sender.send_request(request).await?).await
+}
+
+fn in_time(leave_by: Option<Instant>) -> Result<(), PostError> {
+    match leave_by.is_some_and(|by| by <= Instant::now()) {
+        true => Err(PostError::Late),
+        false => Ok(()),
+    }
 }
 
 fn request(

@@ -15,13 +15,17 @@ use tonic::async_trait;
 
 use super::credentials::Credentials;
 use super::{Attempt, PushProvider, header_value, later, post, secret_value, wrong_target};
+use super::{aps, code_word};
 use crate::config::ApnsConfig;
 use crate::http::{Answer, Client, endpoint::Endpoint};
-use crate::payload;
+use crate::payload::{self, Words};
 use crate::push::Push;
 
 /// Apple refuses tokens older than an hour, and too many fresh ones.
 const TOKEN_LIFE: Duration = Duration::from_secs(40 * 60);
+
+/// What Apple takes.
+const PAYLOAD_BYTES_MAX: usize = 4_096;
 
 /// Sends to Apple.
 pub struct ApnsProvider {
@@ -100,11 +104,12 @@ impl ApnsProvider {
             Some(())
         };
         set("apns-topic", topic)?;
+        // Whatever sets a badge is an alert to Apple, shown or not: the others are throttled.
         set("apns-push-type", "alert")?;
-        set("apns-priority", "10")?;
+        set("apns-priority", aps::priority(push))?;
         set("apns-id", &payload::id(push).to_string())?;
         set("apns-expiration", &expires_s.to_string())?;
-        set("apns-collapse-id", &push.conversation_id.to_string())?;
+        set("apns-collapse-id", &payload::collapse_key(push))?;
         set("content-type", "application/json")?;
         Some(headers)
     }
@@ -146,8 +151,8 @@ impl PushProvider for ApnsProvider {
             return refused("the token cannot be a header");
         };
         headers.insert(header::AUTHORIZATION, bearer);
-        let body = body(push).to_string();
-        let attempt = post(&self.client, &endpoint, headers, body, judge).await;
+        let request = (headers, body(push).into());
+        let attempt = post(&self.client, push, &endpoint, request, judge).await;
         if matches!(attempt, Attempt::CredentialsBad { .. }) {
             *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
@@ -155,29 +160,22 @@ impl PushProvider for ApnsProvider {
     }
 }
 
-/// The notification. Pure.
-fn body(push: &Push) -> Value {
-    json!({
-        "aps": {
-            "alert": {
-                "loc-key": payload::text_key(push),
-                "loc-args": [push.count.to_string()],
-            },
-            "badge": push.badge,
-            "sound": "default",
-            "thread-id": push.conversation_id.to_string(),
-            // Wakes the app's notification extension, which may fetch the messages.
-            "mutable-content": 1,
-        },
-        "heddle": payload::fields(push),
-    })
+/// The notification, cut to fit. Pure.
+fn body(push: &Push) -> String {
+    let whole = |words: &Words| {
+        json!({
+            "aps": aps::aps(push, words, true),
+            "heddle": payload::fields(push),
+        })
+    };
+    payload::fitted(push, PAYLOAD_BYTES_MAX, whole)
 }
 
 /// What Apple's answer means. Pure.
 fn judge(answer: &Answer) -> Attempt {
     let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let reason = said.as_ref().and_then(|said| said["reason"].as_str());
-    let reason = reason.unwrap_or("no reason given").to_owned();
+    let reason = code_word(reason).to_owned();
     let dead = [
         "BadDeviceToken",
         "DeviceTokenNotForTopic",

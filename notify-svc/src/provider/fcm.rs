@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use heddle_kit::SharedClock;
+use heddle_proto::internal::PushKind;
 use heddle_proto::v1::push_registration::Target;
 use http::{HeaderMap, StatusCode, header};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -17,10 +18,12 @@ use tonic::async_trait;
 
 use super::credentials::Credentials;
 use super::{Attempt, PushProvider, later, post, secret_value, unreached, wrong_target};
+use super::{aps, code_word};
 use crate::config::FcmConfig;
 use crate::http::{Answer, Client, endpoint::Endpoint};
-use crate::payload;
+use crate::payload::{self, Words};
 use crate::push::Push;
+use crate::text::json_bytes;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -28,6 +31,12 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const ASSERTION_LIFE_S: u64 = 3_600;
 /// An access token is given up this long before it ends.
 const SPARE_MS: u64 = 60_000;
+
+/// What Firebase takes, without the token.
+const PAYLOAD_BYTES_MAX: usize = 4_096;
+/// Where Android shows updates, if the app has made it; else they come where messages do. From
+/// Android 8 on it is the channel that decides about sounds.
+const SILENT_CHANNEL: &str = "heddle_silent";
 
 /// Sends to Firebase.
 pub struct FcmProvider {
@@ -113,7 +122,9 @@ impl FcmProvider {
         let mut headers = HeaderMap::new();
         let form_type = http::HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(header::CONTENT_TYPE, form_type);
-        let posted = self.client.post(&endpoint, headers, Bytes::from(form));
+        let posted = self
+            .client
+            .post(&endpoint, headers, Bytes::from(form), None);
         posted.await.map_err(|error| unreached(&error))
     }
 }
@@ -145,8 +156,8 @@ impl PushProvider for FcmProvider {
         headers.insert(header::AUTHORIZATION, bearer);
         let json = http::HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
-        let body = body(push, &target.token).to_string();
-        let attempt = post(&self.client, &endpoint, headers, body, judge).await;
+        let request = (headers, body(push, &target.token).into());
+        let attempt = post(&self.client, push, &endpoint, request, judge).await;
         if matches!(attempt, Attempt::CredentialsBad { .. }) {
             *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
@@ -154,36 +165,74 @@ impl PushProvider for FcmProvider {
     }
 }
 
-/// The message. Pure.
-fn body(push: &Push, token: &str) -> Value {
-    let conversation = push.conversation_id.to_string();
-    let key = payload::text_key(push);
-    json!({ "message": {
+/// The message, cut to fit. The token is not of the payload, and does not count. Pure.
+fn body(push: &Push, token: &str) -> String {
+    let bytes_max = PAYLOAD_BYTES_MAX + json_bytes(token);
+    payload::fitted(push, bytes_max, |words| message(push, token, words))
+}
+
+/// What shows something is a notification message, with the data beside it: the system itself
+/// shows it although the app does not run, and replaces by tag what it shows, so that nothing
+/// depends on the app's being woken; that is also how the text of an erased message goes away.
+/// What takes away or sets a badge is a data message alone, since there is nothing to be shown.
+///
+/// A text stands once, in the notification that both platforms share; keys to be localised must
+/// stand in each platform's own block.
+fn message(push: &Push, token: &str, words: &Words) -> Value {
+    let key = payload::collapse_key(push);
+    let urgent = payload::is_urgent(push);
+    let body = words.body();
+    let mut message = json!({
         "token": token,
         "data": payload::fields(push),
         "android": {
-            "collapse_key": conversation,
-            "priority": "HIGH",
+            "collapse_key": key,
+            "priority": if urgent { "HIGH" } else { "NORMAL" },
             "ttl": format!("{}s", payload::TTL_S),
-            "notification": {
-                "body_loc_key": key,
-                "body_loc_args": [push.count.to_string()],
-                "tag": conversation,
-                "notification_count": push.badge.min(i32::MAX as u64),
-                "default_sound": true,
-            },
         },
         "apns": {
-            "headers": { "apns-collapse-id": conversation, "apns-priority": "10" },
-            "payload": { "aps": {
-                "alert": { "loc-key": key, "loc-args": [push.count.to_string()] },
-                "badge": push.badge,
-                "sound": "default",
-                "thread-id": conversation,
-                "mutable-content": 1,
-            } },
+            "headers": {
+                "apns-collapse-id": key,
+                "apns-push-type": "alert",
+                "apns-priority": aps::priority(push),
+            },
+            "payload": { "aps": aps::aps(push, words, body.is_none()) },
         },
-    } })
+    });
+    if payload::is_shown(push) {
+        message["android"]["notification"] = notification(push, words, body.is_none());
+    }
+    if let Some(body) = body {
+        message["notification"] = json!({ "body": body });
+        if let Some(title) = words.title() {
+            message["notification"]["title"] = title.into();
+        }
+    }
+    json!({ "message": message })
+}
+
+/// What Android shows. `localised`: by keys, else by the shared notification.
+fn notification(push: &Push, words: &Words, localised: bool) -> Value {
+    let mut shown = json!({ "tag": payload::collapse_key(push) });
+    if localised {
+        shown["body_loc_key"] = payload::text_key(push).into();
+        shown["body_loc_args"] = json!([push.count.to_string()]);
+        if let Some(title) = words.title() {
+            shown["title"] = title.into();
+        }
+    }
+    if push.kind != PushKind::Test {
+        shown["notification_count"] = push.badge.min(i32::MAX as u64).into();
+    }
+    match (push.kind, &*push.sound) {
+        (PushKind::Update, _) => {
+            shown["channel_id"] = SILENT_CHANNEL.into();
+            shown["notification_priority"] = "PRIORITY_LOW".into();
+        }
+        (_, "") => shown["default_sound"] = true.into(),
+        (_, sound) => shown["sound"] = sound.into(),
+    }
+    shown
 }
 
 /// What Firebase's answer means. Pure.
@@ -194,7 +243,7 @@ fn judge(answer: &Answer) -> Attempt {
         .into_iter()
         .flatten()
         .find_map(|it| it["errorCode"].as_str());
-    let code = code.or(said["error"]["status"].as_str()).unwrap_or("");
+    let code = code_word(code.or(said["error"]["status"].as_str()));
     let reason = format!("{} {code}", answer.status.as_u16());
     match (answer.status, code) {
         (status, _) if status.is_success() => Attempt::Delivered,

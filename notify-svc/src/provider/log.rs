@@ -1,7 +1,7 @@
 //! Log: the provider that only says what it would send.
 //!
 //! One structured line per push in the process's log and, where a file is named, the same as a
-//! line of JSON, which is what tests read.
+//! line of JSON, which is what tests read. Invariant: neither holds a text of people.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tonic::async_trait;
 
 use super::{Attempt, PushProvider};
-use crate::push::Push;
+use crate::push::{Push, label};
 
 /// Writes pushes down.
 #[derive(Debug, Default)]
@@ -53,6 +53,7 @@ impl PushProvider for LogProvider {
             };
         }
         tracing::info!(
+            kind = label(push.kind),
             push_id = &*push.push_id,
             user = &*push.user_id,
             device = &*push.device_id,
@@ -62,6 +63,7 @@ impl PushProvider for LogProvider {
             count = push.count,
             badge = push.badge,
             mentioned = push.mentioned,
+            has_preview = push.preview.is_some(),
             "push"
         );
         Attempt::Delivered

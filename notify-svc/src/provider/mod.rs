@@ -3,6 +3,7 @@
 //! `lane` calls it, bounds how many calls run at once and decides about another try.
 
 mod apns;
+mod aps;
 mod credentials;
 mod encrypt;
 mod fcm;
@@ -27,6 +28,9 @@ pub use log::LogProvider;
 pub use unconfigured::Unconfigured;
 pub use web_push::WebPushProvider;
 pub use webhook::WebhookProvider;
+
+/// Bytes of a provider's code for what is wrong; the longest known have half of that.
+const CODE_BYTES_MAX: usize = 64;
 
 /// Through whom a push goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,11 +64,26 @@ impl Kind {
     }
 }
 
+/// The origin (`host:port`) of an endpoint that a device registered; `None` where the operator
+/// configures whom to post to, and of what is no URL, which is refused without a post. Pure.
+pub fn origin(push: &Push) -> Option<String> {
+    let url = match push.target()? {
+        Target::WebPush(target) | Target::UnifiedPush(target) => &target.endpoint,
+        Target::Webhook(target) => &target.url,
+        Target::Apns(_) | Target::Fcm(_) | Target::Log(_) => return None,
+    };
+    let url = url::Url::parse(url).ok()?;
+    // A name with a dot at its end is the same name.
+    let host = url.host_str()?.trim_end_matches('.');
+    Some(format!("{host}:{}", url.port_or_known_default()?))
+}
+
 /// Carries pushes to devices.
 ///
 /// The law: `send` makes one try and says what the provider said. It may be called for many pushes
 /// at once, and again for a push it has sent before (then with the same collapse key, so that the
-/// device shows one). It may be dropped at any await. It logs no token, key or body.
+/// device shows one). It may be dropped at any await. It logs no token, key or body, and what it
+/// gives as a reason holds no text of a message: of an answer it takes the status and a code.
 #[async_trait]
 pub trait PushProvider: Send + Sync + 'static {
     /// Its name, in metrics and dead letters.
@@ -146,15 +165,16 @@ fn unreached(error: &PostError) -> Attempt {
     }
 }
 
-/// Posts a push; `judge` says what the answer means.
+/// Posts a push; `judge` says what the answer means. With a preview it leaves in time or not.
 async fn post(
     client: &Client,
+    push: &Push,
     endpoint: &Endpoint,
-    headers: HeaderMap,
-    body: impl Into<Bytes>,
+    request: (HeaderMap, Bytes),
     judge: impl FnOnce(&Answer) -> Attempt,
 ) -> Attempt {
-    match client.post(endpoint, headers, body.into()).await {
+    let (headers, body) = request;
+    match client.post(endpoint, headers, body, push.leave_by).await {
         Ok(answer) => judge(&answer),
         Err(error) => unreached(&error),
     }
@@ -174,6 +194,18 @@ fn endpoint_said(answer: &Answer, who: &str, ended: &[StatusCode]) -> Attempt {
     }
 }
 
+/// A word of an answer that may stand in a reason: one of a provider's own codes by its looks.
+/// What is none could be text of the message, which answers are free to echo.
+fn code_word(text: Option<&str>) -> &str {
+    let is_code = |text: &&str| {
+        let letters = text
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || it == b'_');
+        letters && (1..=CODE_BYTES_MAX).contains(&text.len())
+    };
+    text.filter(is_code).unwrap_or("no reason given")
+}
+
 /// A header that is logged nowhere.
 fn secret_value(text: &str) -> Option<HeaderValue> {
     let mut value = header_value(text)?;
@@ -186,12 +218,13 @@ fn header_value(text: &str) -> Option<HeaderValue> {
 }
 
 #[cfg(test)]
-mod tests {
-    //! What the tests of providers share.
+pub mod tests {
+    //! What the tests of providers share, and what holds for all of them.
 
     use super::*;
     use heddle_proto::ids::LogId;
-    use heddle_proto::v1::PushRegistration;
+    use heddle_proto::internal::PushKind;
+    use heddle_proto::v1::{PushRegistration, WebPushTarget, WebhookTarget};
     use std::sync::Arc;
 
     pub fn push(target: Option<Target>) -> Push {
@@ -202,6 +235,7 @@ mod tests {
             target: Some(target),
         });
         Push {
+            kind: PushKind::Message,
             push_id: "p".into(),
             user_id: "ann".into(),
             device_id: "phone".into(),
@@ -211,7 +245,24 @@ mod tests {
             count: 2,
             badge: 3,
             mentioned: false,
+            sound: "".into(),
+            title: "Bob".into(),
+            sender_name: "Bob".into(),
+            preview: None,
+            leave_by: None,
             registration: registration.map(Arc::new),
+        }
+    }
+
+    pub fn of_kind(kind: PushKind) -> Push {
+        Push { kind, ..push(None) }
+    }
+
+    pub fn with_preview(title: &str, preview: &str) -> Push {
+        Push {
+            title: title.into(),
+            preview: Some(preview.into()),
+            ..push(None)
         }
     }
 
@@ -224,6 +275,48 @@ mod tests {
             status: http::StatusCode::from_u16(status).unwrap(),
             headers: headers.iter().map(pair).collect(),
             body: body.to_owned().into(),
+        }
+    }
+
+    #[test]
+    fn an_origin_is_that_of_a_stranger_s_endpoint() {
+        let web = |endpoint: &str| {
+            origin(&push(Some(Target::WebPush(WebPushTarget {
+                endpoint: endpoint.into(),
+                ..Default::default()
+            }))))
+        };
+        assert_eq!(
+            web("https://Push.Example/a?b").as_deref(),
+            Some("push.example:443")
+        );
+        assert_eq!(
+            web("https://push.example.:443/c").as_deref(),
+            Some("push.example:443")
+        );
+        assert_eq!(
+            web("http://push.example:81/").as_deref(),
+            Some("push.example:81")
+        );
+        assert_eq!(web("no url"), None);
+        let hook = WebhookTarget {
+            url: "https://[2001:db8::1]/".into(),
+            ..Default::default()
+        };
+        let hook = push(Some(Target::Webhook(hook)));
+        assert_eq!(origin(&hook).as_deref(), Some("[2001:db8::1]:443"));
+        assert_eq!(origin(&push(Some(Target::Apns(Default::default())))), None);
+        assert_eq!(origin(&push(None)), None);
+    }
+
+    #[test]
+    fn only_what_looks_like_a_code_is_repeated() {
+        for code in ["BadDeviceToken", "UNREGISTERED", "SENDER_ID_MISMATCH"] {
+            assert_eq!(code_word(Some(code)), code);
+        }
+        let long = "x".repeat(CODE_BYTES_MAX + 1);
+        for other in ["", "see you at eight", "n\u{f6}", "{\"a\":1}", &long] {
+            assert_eq!(code_word(Some(other)), "no reason given");
         }
     }
 }

@@ -27,6 +27,9 @@ use crate::push::Push;
 /// A signature is good for this long, in seconds; push services take a day at most.
 const SIGNATURE_LIFE_S: u64 = 12 * 3_600;
 
+/// What can be encrypted: 4,096 bytes that push services take, less the header and the seal.
+const PLAIN_BYTES_MAX: usize = 3_993;
+
 /// Sends to endpoints of browsers and distributors.
 pub struct WebPushProvider {
     name: &'static str,
@@ -108,7 +111,7 @@ impl PushProvider for WebPushProvider {
             Ok(None) => {}
             Err(reason) => return Attempt::CredentialsBad { reason },
         }
-        post(&self.client, &endpoint, headers, body, judge).await
+        post(&self.client, push, &endpoint, (headers, body), judge).await
     }
 }
 
@@ -116,9 +119,13 @@ impl PushProvider for WebPushProvider {
 fn headers(push: &Push) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("ttl", payload::TTL_S.into());
-    headers.insert("urgency", HeaderValue::from_static("high"));
-    // A topic has at most 32 characters of this alphabet: an id of 16 bytes has 22.
-    let topic = URL_SAFE_NO_PAD.encode(push.conversation_id.to_bytes());
+    let urgency = match payload::is_urgent(push) {
+        true => "high",
+        false => "normal",
+    };
+    headers.insert("urgency", HeaderValue::from_static(urgency));
+    // A topic has at most 32 characters of base64url: the hexadecimal key of a conversation has 32.
+    let topic = payload::collapse_key(push);
     headers
         .extend(header_value(&topic).map(|topic| (http::HeaderName::from_static("topic"), topic)));
     let encoding = HeaderValue::from_static("aes128gcm");
@@ -128,8 +135,15 @@ fn headers(push: &Push) -> HeaderMap {
     headers
 }
 
+/// What the service worker reads, cut to fit. Pure.
+fn plain(push: &Push) -> String {
+    payload::fitted(push, PLAIN_BYTES_MAX, |words| {
+        Value::Object(payload::worded(push, words))
+    })
+}
+
 fn body(push: &Push, target: &WebPushTarget) -> Option<Bytes> {
-    let plain = Value::Object(payload::fields(push)).to_string();
+    let plain = plain(push);
     // Nearly every 32 bytes are a key; one in 2^32 is not.
     let own = std::iter::repeat_with(|| SecretKey::from_slice(&rand::random::<[u8; 32]>()));
     let own = own.take(4).find_map(Result::ok)?;
@@ -159,7 +173,10 @@ fn vapid_key(pem: &[u8]) -> Result<VapidKey, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::tests::{answer, push};
+    use crate::payload::tests::{any_push, is_well_cut};
+    use crate::provider::tests::{answer, of_kind, with_preview};
+    use heddle_proto::internal::PushKind;
+    use proptest::prelude::*;
 
     #[test]
     fn each_answer_of_an_endpoint_has_its_meaning() {
@@ -186,10 +203,68 @@ mod tests {
 
     #[test]
     fn a_topic_is_short_enough_and_the_same_for_a_conversation() {
-        let headers = headers(&push(None));
-        let topic = headers["topic"].to_str().unwrap();
-        assert_eq!(topic.len(), 22);
+        use PushKind::{Badge, Clear, Message, Test, Update};
+        let topic = |kind| {
+            headers(&of_kind(kind))["topic"]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        assert!(topic.bytes().all(good), "{topic}");
+        for kind in [Message, Update, Clear, Badge, Test] {
+            let topic = topic(kind);
+            assert!((1..=32).contains(&topic.len()), "{topic}");
+            assert!(topic.bytes().all(good), "{topic}");
+        }
+        assert_eq!(
+            [topic(Update), topic(Clear)],
+            [topic(Message), topic(Message)]
+        );
+        assert_ne!(topic(Badge), topic(Message));
+    }
+
+    #[test]
+    fn only_what_shows_something_new_is_urgent() {
+        let urgency = |kind| {
+            headers(&of_kind(kind))["urgency"]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(urgency(PushKind::Message), "high");
+        assert_eq!(urgency(PushKind::Update), "normal");
+        assert_eq!(urgency(PushKind::Clear), "normal");
+    }
+
+    #[test]
+    fn a_service_worker_is_told_what_to_show_and_what_to_take_away() {
+        let plain = |push: &Push| -> Value { serde_json::from_str(&plain(push)).unwrap() };
+        let shown = plain(&with_preview("Hiking", "see you at eight"));
+        assert_eq!(shown["action"], "message");
+        assert_eq!(
+            (&shown["title"], &shown["body"]),
+            (&"Hiking".into(), &"Bob: see you at eight".into())
+        );
+        assert_eq!(plain(&of_kind(PushKind::Update))["silent"], "true");
+        let clear = plain(&of_kind(PushKind::Clear));
+        assert_eq!(
+            (&clear["action"], &clear["badge"]),
+            (&"clear".into(), &"3".into())
+        );
+        assert!(clear.get("title").is_none() && clear.get("text_key").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_shard_sends_can_be_encrypted(push in any_push()) {
+            let plain = plain(&push);
+            prop_assert!(plain.len() <= PLAIN_BYTES_MAX);
+            let own = SecretKey::from_slice(&[7; 32]).unwrap();
+            let key = own.public_key().to_encoded_point(false);
+            let sealed = encrypt(plain.as_bytes(), key.as_bytes(), &[1; 16], &own, &[0; 16]);
+            prop_assert!(sealed.unwrap().len() <= 4_096);
+            let said: Value = serde_json::from_str(&plain).unwrap();
+            is_well_cut(&push, said["title"].as_str(), said["body"].as_str())?;
+        }
     }
 }

@@ -18,6 +18,9 @@ use crate::http::{Answer, Client, endpoint::Endpoint};
 use crate::payload;
 use crate::push::Push;
 
+/// What a server is given at most.
+const PAYLOAD_BYTES_MAX: usize = 16_384;
+
 /// Posts to servers.
 pub struct WebhookProvider {
     endpoints_allowed: Vec<String>,
@@ -53,7 +56,7 @@ impl PushProvider for WebhookProvider {
                 return Attempt::Refused { reason };
             }
         };
-        let body = body(push).to_string();
+        let body = body(push);
         let time_s = self.clock.now_ms() / 1_000;
         let signature = signature(&target.secret, time_s, body.as_bytes());
         let headers: HeaderMap = [
@@ -65,15 +68,17 @@ impl PushProvider for WebhookProvider {
         .into_iter()
         .filter_map(|(name, value)| Some((HeaderName::from_static(name), header_value(&value)?)))
         .collect();
-        post(&self.client, &endpoint, headers, body, judge).await
+        post(&self.client, push, &endpoint, (headers, body.into()), judge).await
     }
 }
 
-/// What is posted. Pure.
-fn body(push: &Push) -> Value {
-    let mut fields = payload::fields(push);
-    fields.insert("device_id".into(), json!(&*push.device_id));
-    Value::Object(fields)
+/// What is posted, cut to fit. Pure.
+fn body(push: &Push) -> String {
+    payload::fitted(push, PAYLOAD_BYTES_MAX, |words| {
+        let mut fields = payload::worded(push, words);
+        fields.insert("device_id".into(), json!(&*push.device_id));
+        Value::Object(fields)
+    })
 }
 
 /// Hexadecimal. Pure.
@@ -98,7 +103,32 @@ fn judge(answer: &Answer) -> Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::tests::answer;
+    use crate::payload::tests::{any_push, is_well_cut};
+    use crate::provider::tests::{answer, of_kind};
+    use heddle_proto::internal::PushKind;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_shard_sends_fits(push in any_push()) {
+            let body = body(&push);
+            prop_assert!(body.len() <= PAYLOAD_BYTES_MAX);
+            let said: Value = serde_json::from_str(&body).unwrap();
+            is_well_cut(&push, said["title"].as_str(), said["body"].as_str())?;
+        }
+    }
+
+    #[test]
+    fn a_server_is_told_what_is_to_be_done_at_which_device() {
+        let said = |kind| -> Value { serde_json::from_str(&body(&of_kind(kind))).unwrap() };
+        let clear = said(PushKind::Clear);
+        assert_eq!(
+            (&clear["action"], &clear["device_id"]),
+            (&"clear".into(), &"phone".into())
+        );
+        assert_eq!(said(PushKind::Badge)["action"], "badge");
+        assert_eq!(said(PushKind::Test)["text_key"], "HEDDLE_TEST");
+    }
 
     /// By `printf '7.{}' | openssl dgst -sha256 -hmac key`.
     #[test]

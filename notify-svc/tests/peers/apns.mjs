@@ -25,13 +25,24 @@ function judge(headers, body) {
   must("path", /^\/3\/device\/[0-9a-f]+$/.test(headers[":path"]));
   must("topic", headers["apns-topic"] === topic);
   must("push type", headers["apns-push-type"] === "alert");
-  must("priority", headers["apns-priority"] === "10");
   must("id", /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(headers["apns-id"]));
   must("expiration", Number(headers["apns-expiration"]) > Date.now() / 1000);
   const collapse = headers["apns-collapse-id"] ?? "";
   must("collapse id", collapse.length > 0 && Buffer.byteLength(collapse) <= 64);
   must("size", body.length <= 4096);
-  must("aps", typeof JSON.parse(body.toString()).aps === "object");
+  const { aps, heddle } = JSON.parse(body.toString());
+  must("aps", typeof aps === "object" && Number.isInteger(aps.badge));
+  must("action", ["message", "clear"].includes(heddle?.action));
+  const silent = aps.alert === undefined;
+  must("priority", headers["apns-priority"] === (silent ? "5" : "10"));
+  if (silent) {
+    must("nothing shown", aps.sound === undefined && aps["mutable-content"] === undefined);
+    must("wakes the app", aps["content-available"] === 1);
+    must("clear", heddle?.action === "clear");
+  } else {
+    must("shown", typeof aps.alert.body === "string" || typeof aps.alert["loc-key"] === "string");
+    must("message", heddle?.action === "message");
+  }
   return wrong;
 }
 
@@ -55,7 +66,8 @@ server.on("stream", (stream, headers) => {
       busy.add(path);
       [status, reason, more] = [429, "TooManyRequests", { "retry-after": "1" }];
     }
-    say({ path, status, wrong, collapse: headers["apns-collapse-id"], body: body.toString() });
+    const kind = JSON.parse(body.toString()).heddle?.action;
+    say({ path, status, wrong, kind, collapse: headers["apns-collapse-id"], body: body.toString() });
     stream.respond({ ":status": status, ...more });
     stream.end(status === 200 ? "" : JSON.stringify({ reason }));
   });

@@ -28,6 +28,28 @@ function grant(form) {
   return wrong;
 }
 
+// What shows something is a notification that Android puts in the place of the one with its tag;
+// what takes it away is data alone, which the app reads, and a badge for iOS.
+function judge({ data, notification, android, apns }) {
+  const wrong = [];
+  const must = (what, holds) => holds || wrong.push(what);
+  must("collapse", android.collapse_key === data.conversation_id
+    && apns.headers["apns-collapse-id"] === data.conversation_id);
+  must("badge", apns.payload.aps.badge === Number(data.badge));
+  if (data.action === "clear") {
+    must("data alone", notification === undefined && android.notification === undefined);
+    must("nothing shown", apns.payload.aps.alert === undefined);
+    must("wakes the app", apns.payload.aps["content-available"] === 1);
+    must("not urgent", android.priority === "NORMAL" && apns.headers["apns-priority"] === "5");
+  } else {
+    must("action", data.action === "message");
+    must("tag", android.notification?.tag === data.conversation_id);
+    must("words", typeof (notification?.body ?? android.notification?.body_loc_key) === "string");
+    must("urgent", android.priority === "HIGH" && apns.headers["apns-priority"] === "10");
+  }
+  return wrong;
+}
+
 function send(request, body) {
   const token = (request.headers.authorization ?? "").replace(/^Bearer /, "");
   if (!granted.has(token)) return [401, { error: { status: "UNAUTHENTICATED" } }];
@@ -45,7 +67,7 @@ const server = createServer((request, response) => {
   request.on("data", (part) => parts.push(part));
   request.on("end", () => {
     const body = Buffer.concat(parts).toString();
-    let [status, answer, wrong] = [404, {}, []];
+    let [status, answer, wrong, kind] = [404, {}, [], ""];
     if (request.url === "/token") {
       wrong = grant(new URLSearchParams(body));
       const access_token = randomUUID();
@@ -55,8 +77,11 @@ const server = createServer((request, response) => {
         : [400, { error: "invalid_grant" }];
     } else if (request.url === "/v1/projects/example/messages:send") {
       [status, answer] = send(request, body);
+      const { message } = JSON.parse(body);
+      wrong = judge(message);
+      kind = message.data.action;
     }
-    say({ path: request.url, status, wrong, body: request.url === "/token" ? "" : body });
+    say({ path: request.url, status, wrong, kind, body: request.url === "/token" ? "" : body });
     response.writeHead(status, { "content-type": "application/json" });
     response.end(JSON.stringify(answer));
   });

@@ -7,6 +7,7 @@ mod builder;
 mod conversations;
 mod messages;
 mod people;
+mod pushes;
 
 pub use builder::ClientBuilder;
 pub use conversations::Snapshot;

@@ -1,0 +1,296 @@
+//! Pushes: testing them, what became of them, and those that were given up.
+//!
+//! Reads the dead letters that mailboxes' owners write; what changes goes through those owners.
+//! Invariant: of a message only its place is told here.
+
+use super::{
+    Api, Caller,
+    page_token::{self, List},
+};
+use crate::validate::At;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use heddle_proto::{
+    errors::Fault,
+    ids::LogId,
+    internal::{
+        Cell, Command, DeadLetterRow, PartitionQuery, PushCommand, RedriveCommand, SettledPush,
+        Table, TestPushCommand, command::Op, command_result::Outcome, read::Query,
+    },
+    time,
+    v1::{self, DeadLetter, ErrorReason, push_service_server::PushService},
+};
+use prost::Message as _;
+use tonic::{Request, Response, Status, async_trait};
+
+const DAY_MS: u64 = 86_400_000;
+/// Dead letters of a page, where none is asked for, and at most.
+const PAGE: usize = 100;
+const PAGE_MAX: usize = 1_000;
+/// Shards of earlier starts whose letters are looked at: the number of shards may have changed.
+const SHARDS_SEEN_MIN: u32 = 64;
+/// Bytes of a partition of dead letters: its day and its shard.
+const PARTITION_BYTES: usize = 12;
+const PUSH_ID_BYTES_MAX: usize = 128;
+
+/// Where a page of dead letters goes on: behind this letter of this shard.
+type Place = (u32, Bytes);
+
+fn damaged() -> Fault {
+    Fault::new(ErrorReason::DataLoss, "a dead letter cannot be read")
+}
+
+fn letter(partition: &[u8], cell: &Cell) -> Result<DeadLetter, Fault> {
+    let row = DeadLetterRow::decode(cell.value.clone()).map_err(|_| damaged())?;
+    let name = [partition, &cell.clustering].concat();
+    Ok(DeadLetter {
+        dead_letter_id: URL_SAFE_NO_PAD.encode(name),
+        push_id: row.push_id,
+        user_id: row.user_id,
+        result: row.result,
+        conversation_id: row.conversation_id,
+        seq: row.seq,
+        create_time: Some(time::timestamp(row.time_ms)),
+    })
+}
+
+/// The partition and the place in it that a letter's id names.
+fn place_of(dead_letter_id: &str) -> Result<(Bytes, Bytes), Fault> {
+    let wrong = || Fault::field("dead_letter_id", "is not one of ListDeadLetters");
+    let name = URL_SAFE_NO_PAD
+        .decode(dead_letter_id)
+        .map_err(|_| wrong())?;
+    let (partition, clustering) = name
+        .split_at_checked(PARTITION_BYTES)
+        .filter(|(_, clustering)| !clustering.is_empty())
+        .ok_or_else(wrong)?;
+    Ok((
+        Bytes::copy_from_slice(partition),
+        Bytes::copy_from_slice(clustering),
+    ))
+}
+
+/// Days since 1970 of a day such as 2026-11-28.
+fn day_number(day: &str, now_ms: u64) -> Result<u64, Fault> {
+    if day.is_empty() {
+        return Ok(now_ms / DAY_MS);
+    }
+    let wrong = || Fault::field("day", "must be a day such as 2026-11-28");
+    let midnight: prost_types::Timestamp = match day.len() {
+        10 => format!("{day}T00:00:00Z").parse().map_err(|_| wrong())?,
+        _ => return Err(wrong()),
+    };
+    let seconds = u64::try_from(midnight.seconds).map_err(|_| wrong())?;
+    Ok(seconds * 1_000 / DAY_MS)
+}
+
+fn partition(day: u64, shard: u32) -> Bytes {
+    [&day.to_be_bytes()[..], &shard.to_be_bytes()]
+        .concat()
+        .into()
+}
+
+impl Api {
+    fn admin(caller: &Caller) -> Result<(), Fault> {
+        let text = "needs a token with heddle.admin";
+        match caller.identity.admin {
+            true => Ok(()),
+            false => Err(Fault::new(ErrorReason::RoleRequired, text)),
+        }
+    }
+
+    /// The user that a call is about: the caller, or whom an admin names.
+    fn about(caller: &Caller, user_id: String) -> Result<String, Fault> {
+        if user_id.is_empty() || user_id == caller.user_id() {
+            return Ok(caller.user_id().to_owned());
+        }
+        Self::admin(caller)?;
+        At::CALL.name("user_id", &user_id)?;
+        Ok(user_id)
+    }
+
+    async fn of_mailbox(&self, user_id: String, op: Op) -> Result<Outcome, Fault> {
+        let mailbox = LogId::mailbox(&user_id);
+        let command = Command {
+            user_id,
+            op: Some(op),
+            ..Default::default()
+        };
+        self.edge.shards.call(&self.edge, mailbox, command).await
+    }
+
+    async fn push(&self, user_id: String, op: Op) -> Result<SettledPush, Fault> {
+        match self.of_mailbox(user_id, op).await? {
+            Outcome::Push(push) => Ok(push),
+            _ => Err(crate::answers::unexpected()),
+        }
+    }
+
+    async fn dead_letter_cells(
+        &self,
+        partition: Bytes,
+        after_clustering: Bytes,
+    ) -> Result<Vec<Cell>, Fault> {
+        let query = PartitionQuery {
+            table: Table::DeadLetters.into(),
+            partition,
+            after_clustering,
+            ..Default::default()
+        };
+        Ok(self.edge.store.read(Query::Partition(query)).await?.cells)
+    }
+
+    /// Letters of a day from a place on, and where to go on.
+    async fn page(
+        &self,
+        day: u64,
+        (first_shard, mut after): Place,
+        letters_max: usize,
+    ) -> Result<(Vec<DeadLetter>, Option<Place>), Fault> {
+        let mut letters = Vec::new();
+        let shards = self.edge.shards.shard_count().max(SHARDS_SEEN_MIN);
+        for shard in first_shard..shards {
+            let partition = partition(day, shard);
+            loop {
+                let cells = self
+                    .dead_letter_cells(partition.clone(), std::mem::take(&mut after))
+                    .await?;
+                let Some(last) = cells.last() else { break };
+                after = last.clustering.clone();
+                for cell in &cells {
+                    letters.push(letter(&partition, cell)?);
+                    if letters.len() == letters_max {
+                        return Ok((letters, Some((shard, cell.clustering.clone()))));
+                    }
+                }
+            }
+        }
+        Ok((letters, None))
+    }
+}
+
+#[async_trait]
+impl PushService for Api {
+    async fn test_push(
+        &self,
+        request: Request<v1::TestPushRequest>,
+    ) -> Result<Response<v1::TestPushResponse>, Status> {
+        let caller = self.caller(request.metadata(), "TestPush").await?;
+        let user_id = Self::about(&caller, request.into_inner().user_id)?;
+        let push = self.push(user_id, Op::TestPush(TestPushCommand {})).await?;
+        Ok(Response::new(v1::TestPushResponse {
+            results: push.results,
+        }))
+    }
+
+    async fn get_push(
+        &self,
+        request: Request<v1::GetPushRequest>,
+    ) -> Result<Response<v1::GetPushResponse>, Status> {
+        let caller = self.caller(request.metadata(), "GetPush").await?;
+        let v1::GetPushRequest { push_id, user_id } = request.into_inner();
+        At::CALL.bytes("push_id", push_id.len(), 1, PUSH_ID_BYTES_MAX)?;
+        let user_id = Self::about(&caller, user_id)?;
+        let push = self
+            .push(user_id, Op::Push(PushCommand { push_id }))
+            .await?;
+        let settled = push.time_ms > 0;
+        Ok(Response::new(v1::GetPushResponse {
+            results: push.results,
+            settle_time: settled.then(|| time::timestamp(push.time_ms)),
+        }))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        let caller = self.caller(request.metadata(), "ListDeadLetters").await?;
+        Self::admin(&caller)?;
+        let ask = request.into_inner();
+        let day = day_number(&ask.day, self.edge.clock.now_ms())?;
+        let letters_max = match usize::try_from(ask.page_size) {
+            Ok(0) => PAGE,
+            Ok(size) => size.min(PAGE_MAX),
+            Err(_) => return Err(At::CALL.fault("page_size", "must not be negative").into()),
+        };
+        let owner = day.to_be_bytes();
+        let token = page_token::decode(List::DeadLetters, &owner, &ask.page_token)?;
+        let from = token.as_deref().and_then(|token| token.split_first_chunk());
+        let from = from.map_or((0, Bytes::new()), |(shard, after)| {
+            (u32::from_be_bytes(*shard), Bytes::copy_from_slice(after))
+        });
+        let (dead_letters, next) = self.page(day, from, letters_max).await?;
+        let next_page_token = next.map_or_else(String::new, |(shard, after)| {
+            let place = [&shard.to_be_bytes()[..], &after].concat();
+            page_token::encode(List::DeadLetters, &owner, &place)
+        });
+        Ok(Response::new(v1::ListDeadLettersResponse {
+            dead_letters,
+            next_page_token,
+        }))
+    }
+
+    async fn redrive_push(
+        &self,
+        request: Request<v1::RedrivePushRequest>,
+    ) -> Result<Response<v1::RedrivePushResponse>, Status> {
+        let caller = self.caller(request.metadata(), "RedrivePush").await?;
+        Self::admin(&caller)?;
+        let (partition, clustering) = place_of(&request.into_inner().dead_letter_id)?;
+        let query = PartitionQuery {
+            table: Table::DeadLetters.into(),
+            partition: partition.clone(),
+            clustering_prefix: clustering.clone(),
+            ..Default::default()
+        };
+        let found = self.edge.store.read(Query::Partition(query)).await?.cells;
+        let cell = found.into_iter().find(|cell| cell.clustering == clustering);
+        let cell = cell.ok_or_else(|| Fault::not_found("dead letter"))?;
+        let row = DeadLetterRow::decode(cell.value).map_err(|_| damaged())?;
+        let device_id = row.result.map(|it| it.device_id).unwrap_or_default();
+        let ask = RedriveCommand {
+            partition,
+            clustering,
+            device_id,
+            conversation_id: row.conversation_id,
+        };
+        match self.of_mailbox(row.user_id, Op::Redrive(ask)).await? {
+            Outcome::Redrive(done) => Ok(Response::new(v1::RedrivePushResponse {
+                push_id: done.push_id,
+            })),
+            _ => Err(crate::answers::unexpected().into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_a_day() {
+        assert_eq!(day_number("1970-01-02", 0), Ok(1));
+        assert_eq!(day_number("", 3 * DAY_MS + 5), Ok(3));
+        for wrong in ["tomorrow", "1969-12-31", "2026-02-31", "2026-1-1"] {
+            assert!(day_number(wrong, 0).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_letter_is_found_by_its_id() {
+        let row = DeadLetterRow {
+            push_id: "p".into(),
+            ..Default::default()
+        };
+        let cell = Cell {
+            clustering: Bytes::from_static(b"where"),
+            value: row.encode_to_vec().into(),
+            ..Default::default()
+        };
+        let letter = letter(&partition(9, 2), &cell).unwrap();
+        let place = (partition(9, 2), Bytes::from_static(b"where"));
+        assert_eq!(place_of(&letter.dead_letter_id), Ok(place));
+        assert!(place_of("").is_err() && place_of("AAAA").is_err());
+    }
+}
