@@ -27,7 +27,7 @@ heddle_kit::config! {
         /// Pushes that are being sent at once to one origin (`host:port`) of endpoints that devices
         /// registered; others for it wait, and hold up none elsewhere. Nothing to APNs, FCM and the
         /// log. Where most browsers share one push service, more is sent faster.
-        pub per_origin_max: usize = 4,
+        pub per_origin_max: usize = 16,
         /// Pushes that leave within a second; those above it wait. 0: no limit.
         pub rate_per_second_max: u32 = 0,
         /// Registrations with conversations whose newest push is remembered, so that an older one

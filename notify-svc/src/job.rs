@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heddle_proto::internal::{PushKind, PushResult, PushResultCode};
+use heddle_proto::internal::PushKind;
+use heddle_proto::v1::{PushOutcome, PushResult};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -60,8 +61,8 @@ impl Job {
     }
 
     /// What it has come to at `provider`.
-    pub fn result(&self, provider: &str, code: PushResultCode, detail: &str) -> PushResult {
-        self.push.result(provider, code, detail, self.tries)
+    pub fn result(&self, provider: &str, outcome: PushOutcome, detail: &str) -> PushResult {
+        self.push.result(provider, outcome, detail, self.tries)
     }
 }
 

@@ -7,12 +7,13 @@
 //! Invariant: at most `pushes_max` pushes are in hand, wherever in the lane they are, and at most
 //! `concurrency_max` are being sent.
 
+use heddle_proto::v1::PushOutcome;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use heddle_kit::SharedClock;
-use heddle_proto::internal::PushResultCode;
+
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use crate::push::Push;
 use crate::queue::Queue;
 use crate::sender::{Sender, Step};
 
+const FORSAKEN: &str = "the stream that it came over has ended";
 const SUPERSEDED: &str = "a newer push with the same collapse key took its place";
 
 /// The lane's entrance.
@@ -83,8 +85,13 @@ impl Lane {
     }
 
     /// Sends until `stopping`; then what is being sent is finished, and the rest is given up,
-    /// unsettled. `done` hears of every push that is.
-    pub async fn run(self, done: impl Fn(&Push, Outcome), stopping: CancellationToken) {
+    /// unsettled. `done` hears of every push that is; nothing is tried again that is not `awaited`.
+    pub async fn run(
+        self,
+        done: impl Fn(&Push, Outcome),
+        awaited: impl Fn(&Push) -> bool,
+        stopping: CancellationToken,
+    ) {
         let Self {
             mut jobs,
             mut queue,
@@ -93,7 +100,7 @@ impl Lane {
         } = self;
         let superseded = |job: Option<Job>| {
             if let Some(job) = job {
-                let result = job.result(sender.provider(), PushResultCode::Superseded, SUPERSEDED);
+                let result = job.result(sender.provider(), PushOutcome::Superseded, SUPERSEDED);
                 done(&job.leave(), Outcome::Settled(result));
             }
         };
@@ -104,6 +111,12 @@ impl Lane {
             while sending.len() < concurrency_max
                 && let Some(job) = queue.take(now)
             {
+                if job.tries > 0 && !awaited(&job.push) {
+                    queue.ended(&job);
+                    let reason = FORSAKEN.into();
+                    done(&job.leave(), Outcome::Lost { reason });
+                    continue;
+                }
                 sending.push(sender.attempt(job));
             }
             let wake_at = queue.wake_at(now, sending.len() < concurrency_max);

@@ -6,10 +6,9 @@
 //! Invariant: a push id is open at most once, so that repeating an intent sends nothing twice; at
 //! most `settled_max` results of settled ones are remembered, the oldest intents forgotten first.
 
+use heddle_proto::v1::{PushOutcome, PushResult};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-
-use heddle_proto::internal::{PushResult, PushResultCode};
 
 /// Repetitions of one open intent that are told of its end, the newest ones.
 pub const WAITERS_MAX: usize = 8;
@@ -131,6 +130,11 @@ impl<W> Ledger<W> {
         Some(End { waiters, settled })
     }
 
+    /// Who waits to hear of a push.
+    pub fn waiters(&self, push_id: &Arc<str>) -> &[W] {
+        self.pushes.get(push_id).map_or(&[], |entry| &entry.waiters)
+    }
+
     fn remember(&mut self, push_id: Arc<str>, results: usize) {
         self.settled.push_back(push_id);
         self.results += results;
@@ -148,8 +152,8 @@ impl<W> Ledger<W> {
 /// The last thing that went wrong, for people; empty if nothing did.
 pub fn detail(results: &[PushResult]) -> String {
     let bad = |result: &&PushResult| {
-        let code = result.code();
-        matches!(code, PushResultCode::TokenDead | PushResultCode::DeadLetter)
+        let outcome = result.outcome();
+        matches!(outcome, PushOutcome::TokenDead | PushOutcome::DeadLetter)
     };
     let last = results.iter().rev().find(bad);
     last.map(|result| result.detail.clone()).unwrap_or_default()

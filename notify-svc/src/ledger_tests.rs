@@ -7,10 +7,10 @@ fn ledger(settled_max: usize) -> Ledger<u64> {
     Ledger::new(settled_max)
 }
 
-fn result(device: &str, code: PushResultCode, detail: &str) -> PushResult {
+fn result(device: &str, outcome: PushOutcome, detail: &str) -> PushResult {
     PushResult {
         device_id: device.into(),
-        code: code.into(),
+        outcome: outcome.into(),
         detail: detail.into(),
         tries: 1,
         ..PushResult::default()
@@ -18,7 +18,7 @@ fn result(device: &str, code: PushResultCode, detail: &str) -> PushResult {
 }
 
 fn delivered() -> Outcome {
-    Outcome::Settled(result("phone", PushResultCode::Delivered, ""))
+    Outcome::Settled(result("phone", PushOutcome::Delivered, ""))
 }
 
 fn lost() -> Outcome {
@@ -32,7 +32,7 @@ fn an_intent_ends_with_its_last_push_and_has_a_result_of_each() {
     let (mut ledger, push) = (ledger(8), Arc::from("p"));
     assert_eq!(ledger.admit(&push, 2, 1, true), Admission::Send);
     assert_eq!(ledger.done(&push, delivered()), None);
-    let lettered = result("watch", PushResultCode::DeadLetter, "why");
+    let lettered = result("watch", PushOutcome::DeadLetter, "why");
     let end = ledger
         .done(&push, Outcome::Settled(lettered.clone()))
         .unwrap();
@@ -50,7 +50,7 @@ fn a_repetition_joins_and_later_hears_the_same_results() {
         ledger.admit(&push, 1, 2, true),
         Admission::Joined { displaced: None }
     );
-    let dead = result("phone", PushResultCode::TokenDead, "gone");
+    let dead = result("phone", PushOutcome::TokenDead, "gone");
     let end = ledger.done(&push, Outcome::Settled(dead)).unwrap();
     assert_eq!(end.waiters, [1, 2]);
     let again = Admission::Settled {

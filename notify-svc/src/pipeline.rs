@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heddle_kit::link::{Outbox, TrySendError};
-use heddle_proto::internal::{PushIntent, PushOutcome, PushResult};
+use heddle_proto::internal::{IntentOutcome, PushIntent};
+use heddle_proto::v1::PushResult;
 
 use crate::lane::{Entrance, Places};
 use crate::ledger::{Admission, End, Ledger, Outcome, detail};
@@ -24,7 +25,7 @@ const STOPPING: &str = "this process is stopping; send it again to another";
 /// Whom to tell of an intent: a stream, and the intent's id on it.
 pub struct Waiter {
     pub id: u64,
-    pub outbox: Outbox<PushOutcome>,
+    pub outbox: Outbox<IntentOutcome>,
 }
 
 impl Waiter {
@@ -38,7 +39,7 @@ impl Waiter {
     }
 
     fn tell(self, settled: bool, detail: String, results: Vec<PushResult>) {
-        let outcome = PushOutcome {
+        let outcome = IntentOutcome {
             id: self.id,
             settled,
             detail,
@@ -66,7 +67,7 @@ impl Pipeline {
     }
 
     /// Takes an intent in; its outcome goes to `outbox`. Never waits.
-    pub fn submit(&self, intent: PushIntent, outbox: &Outbox<PushOutcome>) {
+    pub fn submit(&self, intent: PushIntent, outbox: &Outbox<IntentOutcome>) {
         let waiter = Waiter {
             id: intent.id,
             outbox: outbox.clone(),
@@ -139,6 +140,14 @@ impl Pipeline {
                 Err(reason) => waiter.again(reason),
             }
         }
+    }
+
+    /// Whether anybody waits to hear of it. A shard whose stream is gone sends its intents again, through
+    /// another process perhaps, and what is tried here then would come after what is newer there.
+    pub fn is_awaited(&self, push: &Push) -> bool {
+        let ledger = self.ledger();
+        let mut waiters = ledger.waiters(&push.push_id).iter();
+        waiters.any(|waiter| !waiter.outbox.is_closed())
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger<Waiter>> {

@@ -7,9 +7,10 @@ use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
 
 use heddle_proto::ids::{LogId, NAME_BYTES_MAX};
-use heddle_proto::internal::{PushDevice, PushIntent, PushKind, PushResult, PushResultCode};
+use heddle_proto::internal::{PushDevice, PushIntent, PushKind};
 use heddle_proto::v1::PushRegistration;
 use heddle_proto::v1::push_registration::Target;
+use heddle_proto::v1::{PushOutcome, PushResult};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
@@ -108,7 +109,7 @@ impl Push {
     pub fn result(
         &self,
         provider: &str,
-        code: PushResultCode,
+        outcome: PushOutcome,
         detail: &str,
         tries: u32,
     ) -> PushResult {
@@ -116,7 +117,7 @@ impl Push {
             device_id: self.device_id.to_string(),
             registration_id: self.registration_id().to_owned(),
             provider: provider.to_owned(),
-            code: code.into(),
+            outcome: outcome.into(),
             detail: cut_chars(detail, DETAIL_CHARS_MAX).into_owned(),
             tries,
         }

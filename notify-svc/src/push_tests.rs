@@ -85,7 +85,7 @@ fn long_texts_are_cut_and_refuse_nothing() {
         chars,
         [TITLE_CHARS_MAX, SENDER_CHARS_MAX, PREVIEW_CHARS_MAX]
     );
-    let result = push.result("x", PushResultCode::Delivered, &"d".repeat(5_000), 1);
+    let result = push.result("x", PushOutcome::Delivered, &"d".repeat(5_000), 1);
     assert_eq!(result.detail.chars().count(), DETAIL_CHARS_MAX);
 }
 

@@ -65,7 +65,11 @@ fn at(origin: &str, name: u64) -> Thing {
 }
 
 fn queue() -> Queue<Thing> {
-    Queue::new(&LaneConfig::default())
+    let per_origin_max = 4;
+    Queue::new(&LaneConfig {
+        per_origin_max,
+        ..LaneConfig::default()
+    })
 }
 
 fn names(things: impl IntoIterator<Item = Thing>) -> Vec<u64> {

@@ -3,12 +3,14 @@
 //! `lane` runs several at once. Invariant: a try ends with a result or with the time of the next,
 //! and then the push holds no preview any more.
 
+use heddle_proto::internal::PushKind;
+use heddle_proto::v1::{PushOutcome, PushResult};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use heddle_kit::{SharedClock, telemetry};
-use heddle_proto::internal::{PushResult, PushResultCode};
+
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
 use tokio::time::{Instant, timeout};
@@ -68,13 +70,19 @@ impl Sender {
     }
 
     fn judge(&self, job: &mut Job, attempt: Attempt) -> Step {
-        let settled = |job: &Job, code, detail: &str| {
-            Step::Settled(job.result(self.provider.name(), code, detail))
+        let settled = |job: &Job, outcome, detail: &str| {
+            Step::Settled(job.result(self.provider.name(), outcome, detail))
         };
         match attempt {
-            Attempt::Delivered => settled(job, PushResultCode::Delivered, ""),
-            Attempt::TokenDead { reason } => settled(job, PushResultCode::TokenDead, &reason),
+            Attempt::Delivered => settled(job, PushOutcome::Delivered, ""),
+            Attempt::TokenDead { reason } => settled(job, PushOutcome::TokenDead, &reason),
             Attempt::Refused { reason } => self.give_up(job, &reason),
+            // Who tests waits to hear what is wrong now.
+            Attempt::CredentialsBad { reason } | Attempt::RetryLater { reason, .. }
+                if job.push.kind == PushKind::Test =>
+            {
+                self.give_up(job, &reason)
+            }
             Attempt::CredentialsBad { reason } => {
                 self.alarm(&reason);
                 Step::AgainAt(Instant::now() + Duration::from_millis(self.config.backoff_max_ms))
@@ -101,7 +109,7 @@ impl Sender {
             reason,
             "a push is given up"
         );
-        Step::Settled(job.result(provider, PushResultCode::DeadLetter, reason))
+        Step::Settled(job.result(provider, PushOutcome::DeadLetter, reason))
     }
 
     fn backoff(&self) -> Backoff {

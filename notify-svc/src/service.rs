@@ -19,7 +19,7 @@ use heddle_proto::ALL_DESCRIPTORS;
 use heddle_proto::internal::notify_service_server::{
     NotifyService as NotifyRpc, NotifyServiceServer, SERVICE_NAME,
 };
-use heddle_proto::internal::{NotifyRequest, NotifyResponse, PushOutcome};
+use heddle_proto::internal::{IntentOutcome, NotifyRequest, NotifyResponse};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -81,9 +81,11 @@ impl NotifyService {
         }
         let pipeline = Arc::new(Pipeline::new(entrances, config.settled_max));
         for lane in lanes {
-            let told = pipeline.clone();
+            let (told, asked) = (pipeline.clone(), pipeline.clone());
             let done = move |push: &_, outcome| told.done(push, outcome);
-            tasks.spawn("lane", lane.run(done, tasks.stopping().clone()));
+            let awaited = move |push: &_| asked.is_awaited(push);
+            let stopping = tasks.stopping().clone();
+            tasks.spawn("lane", lane.run(done, awaited, stopping));
         }
         Self {
             pipeline,
@@ -125,7 +127,7 @@ impl NotifyRpc for NotifyService {
 async fn read(
     mut stream: Streaming<NotifyRequest>,
     pipeline: Arc<Pipeline>,
-    outbox: Outbox<PushOutcome>,
+    outbox: Outbox<IntentOutcome>,
     stopping: CancellationToken,
 ) {
     loop {

@@ -2,13 +2,14 @@
 
 use heddle_kit::ManualClock;
 use heddle_proto::ids::LogId;
-use heddle_proto::internal::{PushIntent, PushResult, PushResultCode};
+use heddle_proto::internal::PushIntent;
 use heddle_proto::v1::PushRegistration;
+use heddle_proto::v1::{PushOutcome, PushResult};
 
 use super::*;
 use crate::provider::Attempt;
 use crate::testing::{SOON, Scripted, Shard, config, intent, service, with_provider};
-use PushResultCode::{Delivered, TokenDead};
+use PushOutcome::{Delivered, TokenDead};
 
 #[tokio::test]
 async fn an_intent_reaches_each_device_and_is_settled() {
@@ -20,7 +21,7 @@ async fn an_intent_reaches_each_device_and_is_settled() {
         device_id: device.into(),
         registration_id: String::new(),
         provider: "scripted".into(),
-        code: Delivered.into(),
+        outcome: Delivered.into(),
         detail: String::new(),
         tries: 1,
     };
@@ -46,7 +47,10 @@ async fn a_dead_token_settles_its_push_and_names_its_registration() {
     }];
     shard.say(intent);
     let result = shard.results().await.remove(0);
-    assert_eq!((result.code(), &*result.registration_id), (TokenDead, "r"));
+    assert_eq!(
+        (result.outcome(), &*result.registration_id),
+        (TokenDead, "r")
+    );
 }
 
 #[tokio::test]
@@ -69,7 +73,11 @@ async fn a_repeated_push_is_sent_once() {
     );
     assert_eq!(other.outcome().await, (7, true));
     one.intent(4, "p", &["phone"]);
-    assert_eq!(one.code().await, (4, Delivered), "it is answered the same");
+    assert_eq!(
+        one.came_to().await,
+        (4, Delivered),
+        "it is answered the same"
+    );
     assert_eq!(provider.sent().len(), 1);
 }
 

@@ -14,9 +14,9 @@ use heddle_kit::{Link, ManualClock, Tasks};
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::notify_service_client::NotifyServiceClient;
 use heddle_proto::internal::{
-    NotifyRequest, NotifyResponse, PushDevice, PushIntent, PushKind, PushOutcome, PushResult,
-    PushResultCode,
+    IntentOutcome, NotifyRequest, NotifyResponse, PushDevice, PushIntent, PushKind,
 };
+use heddle_proto::v1::{PushOutcome, PushResult};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -114,7 +114,7 @@ pub fn with_provider(
 pub struct Shard {
     up: mpsc::Sender<NotifyRequest>,
     pub down: Streaming<NotifyResponse>,
-    waiting: Vec<PushOutcome>,
+    waiting: Vec<IntentOutcome>,
 }
 
 impl Shard {
@@ -152,7 +152,7 @@ impl Shard {
             .unwrap();
     }
 
-    pub async fn whole_outcome(&mut self) -> PushOutcome {
+    pub async fn whole_outcome(&mut self) -> IntentOutcome {
         while self.waiting.is_empty() {
             let frame = tokio::time::timeout(SOON, self.down.message()).await;
             self.waiting = frame.expect("no outcome").unwrap().expect("ended").outcomes;
@@ -161,7 +161,7 @@ impl Shard {
     }
 
     pub async fn outcome(&mut self) -> (u64, bool) {
-        let PushOutcome { id, settled, .. } = self.whole_outcome().await;
+        let IntentOutcome { id, settled, .. } = self.whole_outcome().await;
         (id, settled)
     }
 
@@ -173,14 +173,14 @@ impl Shard {
     }
 
     /// The id of an intent to one device, and what it came to.
-    pub async fn code(&mut self) -> (u64, PushResultCode) {
+    pub async fn came_to(&mut self) -> (u64, PushOutcome) {
         let outcome = self.whole_outcome().await;
         assert_eq!(
             (outcome.settled, outcome.results.len()),
             (true, 1),
             "{outcome:?}"
         );
-        (outcome.id, outcome.results[0].code())
+        (outcome.id, outcome.results[0].outcome())
     }
 }
 

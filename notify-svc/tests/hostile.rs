@@ -23,7 +23,8 @@ use heddle_notify::http::{Answer, Client, PostError};
 use heddle_notify::{NotifyConfig, NotifyService};
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::notify_service_client::NotifyServiceClient;
-use heddle_proto::internal::{NotifyRequest, PushDevice, PushIntent, PushKind, PushResultCode};
+use heddle_proto::internal::{NotifyRequest, PushDevice, PushIntent, PushKind};
+use heddle_proto::v1::PushOutcome;
 use heddle_proto::v1::push_registration::Target;
 use heddle_proto::v1::{PushRegistration, WebhookTarget};
 use http::{HeaderMap, StatusCode};
@@ -289,7 +290,8 @@ async fn what_may_not_leave_any_more_stays_here() {
     let endpoint = Endpoint::registered(&url, &[address.to_string()]).unwrap();
     let by = Some(Instant::now());
     let late = client.post(&endpoint, HeaderMap::new(), "preview".into(), by);
-    assert!(matches!(late.await, Err(PostError::Late)));
+    let answer = timeout(SOON, late).await.expect("it was posted");
+    assert!(matches!(answer, Err(PostError::Late)));
     let came = timeout(SOON, serving).await.unwrap().unwrap();
     assert!(came.is_empty(), "{}", String::from_utf8_lossy(&came));
 }
@@ -324,6 +326,7 @@ async fn an_endpoint_that_hangs_holds_up_no_other() {
         ..NotifyConfig::default()
     };
     config.webhook.concurrency_max = 8;
+    config.webhook.per_origin_max = 4;
     config.webhook.send_timeout_ms = 3_600_000;
     let tasks = Tasks::new("test");
     let service = NotifyService::open(config, SystemClock::shared(), &tasks).await;
@@ -339,7 +342,7 @@ async fn an_endpoint_that_hangs_holds_up_no_other() {
         let frame = timeout(SOON, outcomes.message()).await;
         let frame = frame.expect("the others are held up").unwrap().unwrap();
         for outcome in frame.outcomes {
-            assert_eq!(outcome.results[0].code(), PushResultCode::Delivered);
+            assert_eq!(outcome.results[0].outcome(), PushOutcome::Delivered);
             delivered.push(outcome.id);
         }
     }

@@ -17,9 +17,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use heddle_kit::{Link, SystemClock, Tasks};
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::notify_service_client::NotifyServiceClient;
-use heddle_proto::internal::{
-    NotifyRequest, PushDevice, PushIntent, PushKind, PushOutcome, PushResultCode,
-};
+use heddle_proto::internal::{IntentOutcome, NotifyRequest, PushDevice, PushIntent, PushKind};
+use heddle_proto::v1::PushOutcome;
 use heddle_proto::v1::push_registration::Target;
 use heddle_proto::v1::{ApnsTarget, FcmTarget, PushRegistration, WebPushTarget};
 use p256::SecretKey;
@@ -102,7 +101,7 @@ fn intent(push_id: &str, kind: PushKind, targets: Vec<Target>) -> PushIntent {
 }
 
 /// Sends one intent and waits until it is settled.
-async fn push(config: &NotifyConfig, intent: PushIntent) -> PushOutcome {
+async fn push(config: &NotifyConfig, intent: PushIntent) -> IntentOutcome {
     let tasks = Tasks::new("test");
     let service = NotifyService::open(config.clone(), SystemClock::shared(), &tasks).await;
     let service = service.unwrap();
@@ -125,12 +124,12 @@ async fn push(config: &NotifyConfig, intent: PushIntent) -> PushOutcome {
 }
 
 /// The registrations that are to be removed; all others were delivered.
-fn dead(outcome: &PushOutcome) -> Vec<&str> {
+fn dead(outcome: &IntentOutcome) -> Vec<&str> {
     let mut dead = Vec::new();
     for result in &outcome.results {
-        match result.code() {
-            PushResultCode::TokenDead => dead.push(&*result.registration_id),
-            code => assert_eq!(code, PushResultCode::Delivered, "{result:?}"),
+        match result.outcome() {
+            PushOutcome::TokenDead => dead.push(&*result.registration_id),
+            code => assert_eq!(code, PushOutcome::Delivered, "{result:?}"),
         }
     }
     dead

@@ -273,7 +273,13 @@ impl Mailbox {
 
     /// Whether something is owed to devices: a push, or that one is taken back.
     pub fn owes(&self, now_ms: u64) -> bool {
-        !self.pushes.is_empty() || !self.notices.due(&self.list, now_ms).is_empty()
+        !self.pushes.is_empty() || !self.take_back(now_ms).is_empty()
+    }
+
+    /// What devices show and should not any more.
+    pub fn take_back(&self, now_ms: u64) -> Vec<notices::Due> {
+        let quiet = self.pushes.is_empty();
+        self.notices.due(&self.list, quiet, now_ms)
     }
 
     /// Position of the last accepted entry, committed or not.

@@ -9,7 +9,7 @@
 
 use super::{
     list::{self, List},
-    push::Key,
+    push::{Key, Place},
 };
 use heddle_proto::internal::{ListEntry, Notice, NoticesRow, SettledPush};
 use std::collections::{BTreeMap, VecDeque};
@@ -44,7 +44,7 @@ impl Due {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shown {
-    seq: u64,
+    place: Place,
     time_ms: u64,
 }
 
@@ -53,22 +53,26 @@ struct Shown {
 pub struct Notices {
     shown: BTreeMap<Key, Shown>,
     badge: u64,
+    /// What was told last was not, or is not any more, the true badge.
+    badge_wrong: bool,
     settled: VecDeque<SettledPush>,
-    /// Intents on their way, with the seq that was shown as they left.
-    under_way: BTreeMap<Key, (u64, u64)>,
+    /// Conversations with an intent on its way, and the message that was shown as it left.
+    under_way: BTreeMap<Key, Place>,
 }
 
 impl Notices {
     /// As stored.
     pub fn from_row(row: NoticesRow) -> Self {
         let shown = row.shown.into_iter().filter_map(|notice| {
-            let (seq, time_ms) = (notice.seq, notice.time_ms);
+            let (position, seq) = (notice.position, notice.seq);
+            let (place, time_ms) = (Place { position, seq }, notice.time_ms);
             let key = notice.conversation_id.as_ref().try_into().ok()?;
-            Some((key, Shown { seq, time_ms }))
+            Some((key, Shown { place, time_ms }))
         });
         Self {
             shown: shown.collect(),
             badge: row.badge,
+            badge_wrong: false,
             settled: row.settled.into(),
             under_way: BTreeMap::new(),
         }
@@ -78,7 +82,8 @@ impl Notices {
     pub fn to_row(&self) -> NoticesRow {
         let notice = |(key, shown): (&Key, &Shown)| Notice {
             conversation_id: key.to_vec().into(),
-            seq: shown.seq,
+            seq: shown.place.seq,
+            position: shown.place.position,
             time_ms: shown.time_ms,
         };
         NoticesRow {
@@ -89,9 +94,9 @@ impl Notices {
     }
 
     /// A push about the conversation leaves: from now on devices may show it.
-    pub fn show(&mut self, conversation: Key, seq: u64, badge: u64, now_ms: u64) {
+    pub fn show(&mut self, conversation: Key, place: Place, badge: u64, now_ms: u64) {
         let time_ms = now_ms;
-        self.shown.insert(conversation, Shown { seq, time_ms });
+        self.shown.insert(conversation, Shown { place, time_ms });
         self.badge = badge;
         if self.shown.len() > SHOWN_MAX {
             let oldest = self.shown.iter().min_by_key(|(_, shown)| shown.time_ms);
@@ -102,34 +107,49 @@ impl Notices {
 
     /// Whether a device may show something, or a badge that is too high.
     pub fn is_empty(&self) -> bool {
-        self.shown.is_empty() && self.badge == 0
+        self.shown.is_empty() && self.badge == 0 && !self.badge_wrong
     }
 
-    /// What is to be taken back, as the list stands.
-    pub fn due(&self, list: &List, now_ms: u64) -> Vec<Due> {
+    /// The newest message that devices may show of a conversation.
+    pub fn place(&self, conversation: &Key) -> Option<Place> {
+        self.shown.get(conversation).map(|shown| shown.place)
+    }
+
+    /// What is to be taken back, as the list stands; `quiet`: no push is to come that would tell the
+    /// badge.
+    pub fn due(&self, list: &List, quiet: bool, now_ms: u64) -> Vec<Due> {
         let idle = |key: &Key| !self.under_way.contains_key(key);
         let shown = self.shown.iter().filter(|(key, _)| idle(key));
         let mut due: Vec<_> = shown
             .filter_map(|(key, shown)| match list.get(key) {
-                Some(entry) if !is_over(entry, shown.seq) => entry
+                Some(entry) if !is_over(entry, shown.place.seq) => entry
                     .uncounted_seqs
-                    .contains(&shown.seq)
+                    .contains(&shown.place.seq)
                     .then_some(Due::Update(*key)),
                 _ => Some(Due::Clear(*key)),
             })
             .collect();
-        let nothing_comes = due.is_empty() && self.under_way.is_empty();
-        if nothing_comes && list.badge(now_ms) < self.badge {
-            due.push(Due::Badge);
+        let nothing_comes = quiet && due.is_empty() && self.under_way.is_empty();
+        if nothing_comes && (self.badge > 0 || self.badge_wrong) {
+            let badge = list.badge(now_ms);
+            let wrong = badge < self.badge || (self.badge_wrong && badge != self.badge);
+            due.extend(wrong.then_some(Due::Badge));
         }
         due
     }
 
     /// An intent that takes something back is on its way.
-    pub fn sent(&mut self, due: Due, intent: u64) {
+    pub fn sent(&mut self, due: Due) {
         let key = due.key();
-        let seq = self.shown.get(&key).map_or(0, |shown| shown.seq);
-        self.under_way.insert(key, (intent, seq));
+        let place = self.place(&key).unwrap_or_default();
+        self.under_way.insert(key, place);
+    }
+
+    /// A push is settled: this is what devices were told last. Two that were tried again may have come
+    /// in another order than they left, so that a newer badge was overwritten.
+    pub fn told(&mut self, badge: u64, true_badge: u64) {
+        self.badge = badge;
+        self.badge_wrong = badge != true_badge;
     }
 
     /// It came to nothing: it is due again.
@@ -137,16 +157,15 @@ impl Notices {
         self.under_way.remove(key);
     }
 
-    /// It is settled; devices have been told this badge. What was shown anew meanwhile stays.
-    pub fn taken_back(&mut self, due: Due, badge: u64, entry: Option<&ListEntry>) {
+    /// It is settled. What was shown anew meanwhile stays.
+    pub fn taken_back(&mut self, due: Due, entry: Option<&ListEntry>) {
         let key = due.key();
-        let told_of = self.under_way.remove(&key).map_or(0, |(_, seq)| seq);
-        self.badge = badge;
-        let Some(shown) = self.shown.get_mut(&key).filter(|it| it.seq == told_of) else {
+        let was = self.under_way.remove(&key).unwrap_or_default();
+        let Some(shown) = self.shown.get_mut(&key).filter(|it| it.place == was) else {
             return;
         };
         match (due, entry) {
-            (Due::Update(_), Some(entry)) => shown.seq = newest_left(entry, shown.seq),
+            (Due::Update(_), Some(entry)) => shown.place.seq = newest_left(entry, was.seq),
             _ => {
                 self.shown.remove(&key);
             }
@@ -155,7 +174,7 @@ impl Notices {
 
     /// Nobody took the push: no device shows it.
     pub fn not_shown(&mut self, conversation: &Key, seq: u64) {
-        if self.shown.get(conversation).is_some_and(|it| it.seq == seq) {
+        if self.place(conversation).is_some_and(|it| it.seq == seq) {
             self.shown.remove(conversation);
         }
     }
@@ -208,10 +227,19 @@ mod tests {
         }])
     }
 
+    fn at(seq: u64) -> Place {
+        let position = 10 + seq;
+        Place { position, seq }
+    }
+
     fn shown() -> Notices {
         let mut notices = Notices::default();
-        notices.show(TALK, 5, 5, NOW_MS);
+        notices.show(TALK, at(5), 5, NOW_MS);
         notices
+    }
+
+    fn due(notices: &Notices, list: &List) -> Vec<Due> {
+        notices.due(list, true, NOW_MS)
     }
 
     #[test]
@@ -234,31 +262,46 @@ mod tests {
             ("read in part", list(2, &[], 0), vec![Due::Badge]),
         ];
         for (name, list, expected) in table {
-            assert_eq!(shown().due(&list, NOW_MS), expected, "{name}");
+            assert_eq!(due(&shown(), &list), expected, "{name}");
         }
         let gone = List::default();
-        assert_eq!(shown().due(&gone, NOW_MS), [Due::Clear(TALK)]);
+        assert_eq!(due(&shown(), &gone), [Due::Clear(TALK)]);
     }
 
     #[test]
     fn what_is_on_its_way_is_not_due_and_comes_back_if_it_fails() {
         let read = list(5, &[], 0);
         let mut notices = shown();
-        notices.sent(Due::Clear(TALK), 9);
-        assert_eq!(notices.due(&read, NOW_MS), []);
+        notices.sent(Due::Clear(TALK));
+        assert_eq!(due(&notices, &read), []);
         notices.again(&TALK);
-        assert_eq!(notices.due(&read, NOW_MS), [Due::Clear(TALK)]);
-        notices.sent(Due::Clear(TALK), 10);
-        notices.taken_back(Due::Clear(TALK), 0, None);
-        assert!(notices.is_empty() && notices.due(&read, NOW_MS).is_empty());
+        assert_eq!(due(&notices, &read), [Due::Clear(TALK)]);
+        notices.sent(Due::Clear(TALK));
+        notices.taken_back(Due::Clear(TALK), None);
+        notices.told(0, 0);
+        assert!(notices.is_empty() && due(&notices, &read).is_empty());
+    }
+
+    /// Two pushes were tried again and the older one came last, with the older badge.
+    #[test]
+    fn a_badge_that_was_overwritten_is_told_again() {
+        let unread = list(0, &[], 0);
+        let mut notices = shown();
+        notices.told(5, 5);
+        assert_eq!(due(&notices, &unread), []);
+        notices.told(3, 5);
+        assert_eq!(notices.due(&unread, false, NOW_MS), [], "a push comes");
+        assert_eq!(due(&notices, &unread), [Due::Badge]);
+        notices.told(5, 5);
+        assert_eq!(due(&notices, &unread), []);
     }
 
     #[test]
     fn a_newer_push_is_not_taken_back_by_an_older_clear() {
         let mut notices = shown();
-        notices.sent(Due::Clear(TALK), 9);
-        notices.show(TALK, 8, 1, NOW_MS);
-        notices.taken_back(Due::Clear(TALK), 0, None);
+        notices.sent(Due::Clear(TALK));
+        notices.show(TALK, at(8), 1, NOW_MS);
+        notices.taken_back(Due::Clear(TALK), None);
         assert_eq!(notices.to_row().shown[0].seq, 8);
     }
 
@@ -266,14 +309,12 @@ mod tests {
     fn an_erased_message_is_replaced_once() {
         let erased = list(0, &[4, 5], 0);
         let mut notices = shown();
-        notices.sent(Due::Update(TALK), 9);
-        notices.taken_back(Due::Update(TALK), 3, erased.get(&TALK));
+        notices.sent(Due::Update(TALK));
+        notices.taken_back(Due::Update(TALK), erased.get(&TALK));
+        notices.told(3, 3);
         assert_eq!(notices.to_row().shown[0].seq, 3);
-        assert_eq!(notices.due(&erased, NOW_MS), []);
-        assert_eq!(
-            notices.due(&list(3, &[4, 5], 0), NOW_MS),
-            [Due::Clear(TALK)]
-        );
+        assert_eq!(due(&notices, &erased), []);
+        assert_eq!(due(&notices, &list(3, &[4, 5], 0)), [Due::Clear(TALK)]);
     }
 
     #[test]
@@ -282,7 +323,7 @@ mod tests {
         for number in 0..SHOWN_MAX as u64 + 1 {
             let mut key = [7; 16];
             key[..8].copy_from_slice(&number.to_be_bytes());
-            notices.show(key, 1, 1, NOW_MS + number + 1);
+            notices.show(key, at(1), 1, NOW_MS + number + 1);
             notices.settled(SettledPush {
                 push_id: number.to_string(),
                 ..Default::default()

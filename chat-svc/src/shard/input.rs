@@ -7,7 +7,7 @@ use crate::store_link::StoreOutboxes;
 use bytes::Bytes;
 use heddle_kit::link::Outbox;
 use heddle_proto::internal::{
-    Command, CommitOutcome, FanOut, FanOutAck, NoteRow, PeerMark, PushIntent, PushOutcome,
+    Command, CommitOutcome, FanOut, FanOutAck, IntentOutcome, NoteRow, PeerMark, PushIntent,
     ReadOutcome,
 };
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub enum StoreInput {
     /// The link to notify-svc is up (or down: `None`).
     Notify(Option<Outbox<PushIntent>>),
     /// A push's outcome.
-    Push(PushOutcome),
+    Push(IntentOutcome),
 }
 
 /// A shard that was taken over.

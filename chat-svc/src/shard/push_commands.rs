@@ -9,7 +9,12 @@ use super::{
 };
 use crate::{
     cells,
-    mailbox::{list, notices::NO_CONVERSATION, push::Key, quiet},
+    mailbox::{
+        list,
+        notices::NO_CONVERSATION,
+        push::{Key, Place},
+        quiet,
+    },
 };
 use heddle_proto::{
     errors::Fault,
@@ -151,7 +156,8 @@ impl Shard {
             ..intent(mailbox, kind, &key, &[ask.device_id], now_ms)
         };
         if seq > 0 {
-            mailbox.notices.show(key, seq, again.badge, now_ms);
+            let place = Place { position, seq };
+            mailbox.notices.show(key, place, again.badge, now_ms);
         }
         let row = cells::notices(&mailbox.id, &mailbox.notices.to_row());
         self.batch.cells([row]);

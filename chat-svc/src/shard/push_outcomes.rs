@@ -13,28 +13,13 @@ use super::{
 };
 use crate::cells;
 use heddle_proto::{
-    internal::{
-        DeadLetterRow, PushOutcome as Settled, PushResult as Told, SettledPush,
-        command_result::Outcome as Answer,
-    },
+    internal::{DeadLetterRow, IntentOutcome, SettledPush, command_result::Outcome as Answer},
     v1::{PushOutcome, PushResult},
 };
 
-fn result(told: Told) -> PushResult {
-    PushResult {
-        // Both enumerations have the same numbers; a test holds them together.
-        outcome: told.code,
-        device_id: told.device_id,
-        registration_id: told.registration_id,
-        provider: told.provider,
-        detail: told.detail,
-        tries: told.tries,
-    }
-}
-
 impl Shard {
     /// notify-svc has settled an intent, or asks for it again.
-    pub(super) fn push_settled(&mut self, outcome: Settled) {
+    pub(super) fn push_settled(&mut self, outcome: IntentOutcome) {
         let now_ms = self.now_ms();
         if !outcome.settled || now_ms < self.read_only_until_ms {
             let detail = outcome.detail;
@@ -44,7 +29,7 @@ impl Shard {
         let Some(intent) = self.intents.remove(&outcome.id) else {
             return;
         };
-        let results: Vec<_> = outcome.results.into_iter().map(result).collect();
+        let results = outcome.results;
         self.disowned(&intent.user, &results);
         let settled = SettledPush {
             push_id: intent.push_id.clone(),
@@ -60,6 +45,7 @@ impl Shard {
     }
 
     fn note_settled(&mut self, id: u64, intent: &Intent, settled: SettledPush) {
+        let now_ms = self.now_ms();
         let Some(live) = self.live_mailbox(&intent.user) else {
             return;
         };
@@ -82,10 +68,13 @@ impl Shard {
             }
             About::TakeBack(due) => {
                 let entry = mailbox.list.get(&key);
-                mailbox.notices.taken_back(due, intent.badge, entry);
+                mailbox.notices.taken_back(due, entry);
             }
             About::Test(_) => {}
         }
+        mailbox
+            .notices
+            .told(intent.badge, mailbox.list.badge(now_ms));
         mailbox.notices.settled(settled);
         let row = cells::notices(&mailbox.id, &mailbox.notices.to_row());
         self.batch.cells([row]);

@@ -16,7 +16,7 @@ use heddle_proto::{
     ids::LogId,
     internal::{
         FanOut, FanOutEvent, FanOutState, NoticesRow, PointerKind, PushIntent, PushKind,
-        PushResultCode, ReadOutcome, Recipient, Table,
+        ReadOutcome, Recipient, Table,
     },
     v1::{MarkState, StateChange, state_change},
 };
@@ -142,14 +142,14 @@ impl Bench {
             .unwrap_or_default()
     }
 
-    fn outcome(&mut self, id: u64, code: PushResultCode) {
-        let result = Told {
+    fn outcome(&mut self, id: u64, outcome: PushOutcome) {
+        let result = PushResult {
             device_id: "phone".into(),
             provider: "log".into(),
-            code: code as i32,
+            outcome: outcome as i32,
             ..Default::default()
         };
-        self.shard.push_settled(Settled {
+        self.shard.push_settled(IntentOutcome {
             id,
             settled: true,
             results: vec![result],
@@ -200,7 +200,7 @@ async fn what_devices_may_show_is_stored_before_the_intent_leaves() {
     assert_eq!(intents[0].devices[0].device_id, "phone");
     let mailbox = LogId::mailbox("bob");
     assert_eq!(intents[0].push_id, format!("{mailbox}/1"));
-    bench.outcome(intents[0].id, PushResultCode::Delivered);
+    bench.outcome(intents[0].id, PushOutcome::Delivered);
     assert!(!bench.waits());
     assert_eq!(bench.notices().settled[0].push_id, intents[0].push_id);
 }
@@ -222,7 +222,7 @@ async fn an_intent_whose_commit_is_refused_is_due_again() {
 async fn what_is_given_up_is_a_dead_letter_in_the_commit_that_settles_it() {
     let mut bench = Bench::new();
     let intent = pushed(&mut bench);
-    bench.outcome(intent.id, PushResultCode::DeadLetter);
+    bench.outcome(intent.id, PushOutcome::DeadLetter);
     let letters = bench.cells(Table::DeadLetters);
     let letter = DeadLetterRow::decode(letters[0].clone()).unwrap();
     assert_eq!((letter.push_id, letter.seq), (intent.push_id, 1));
@@ -234,19 +234,41 @@ async fn what_is_given_up_is_a_dead_letter_in_the_commit_that_settles_it() {
 async fn what_is_read_is_cleared_and_the_badge_falls() {
     let mut bench = Bench::new();
     let intent = pushed(&mut bench);
-    bench.outcome(intent.id, PushResultCode::Delivered);
+    bench.outcome(intent.id, PushOutcome::Delivered);
     bench.reads(1);
     bench.commits();
     bench.passes(1_000);
     let clear = bench.commits().pop().expect("a clear");
     assert_eq!((clear.kind(), clear.badge), (PushKind::Clear, 0));
     assert_eq!(clear.conversation_id, intent.conversation_id);
-    assert!(clear.position > intent.position, "it is the newer one");
-    bench.outcome(clear.id, PushResultCode::Delivered);
+    assert_eq!(
+        clear.position, intent.position,
+        "it takes the place of that push and of no newer one"
+    );
+    bench.outcome(clear.id, PushOutcome::Delivered);
     assert!(bench.notices().shown.is_empty());
     bench.commits();
     bench.passes(60_000);
     assert!(bench.commits().is_empty(), "once");
+}
+
+/// A newer message is about to be pushed as an older one is cleared: the clear must not look newer than
+/// the push to come.
+#[tokio::test]
+async fn a_clear_does_not_take_the_place_of_a_push_to_come() {
+    let mut bench = Bench::new();
+    let first = pushed(&mut bench);
+    bench.outcome(first.id, PushOutcome::Delivered);
+    bench.reads(1);
+    bench.message(2);
+    bench.commits();
+    bench.passes(1_000);
+    let clear = bench.commits().pop().expect("a clear");
+    assert_eq!(clear.kind(), PushKind::Clear);
+    bench.passes(20_000);
+    let second = bench.commits().pop().expect("the newer push");
+    assert_eq!((second.kind(), second.seq), (PushKind::Message, 2));
+    assert!(clear.position < second.position);
 }
 
 /// The link to notify-svc breaks: nobody knows what became of what was on its way.
@@ -264,19 +286,6 @@ async fn what_was_on_its_way_goes_again_under_the_same_id() {
     let again = bench.commits().pop().expect("again");
     assert_eq!(again.push_id, first.push_id);
     assert_ne!(again.id, first.id);
-    bench.outcome(first.id, PushResultCode::DeadLetter);
+    bench.outcome(first.id, PushOutcome::DeadLetter);
     assert!(bench.waits(), "an old outcome counts for nothing");
-}
-
-#[test]
-fn what_notify_svc_says_has_the_same_numbers_as_what_is_told() {
-    for (told, said) in [
-        (PushResultCode::Unspecified, PushOutcome::Unspecified),
-        (PushResultCode::Delivered, PushOutcome::Delivered),
-        (PushResultCode::TokenDead, PushOutcome::TokenDead),
-        (PushResultCode::DeadLetter, PushOutcome::DeadLetter),
-        (PushResultCode::Superseded, PushOutcome::Superseded),
-    ] {
-        assert_eq!(told as i32, said as i32);
-    }
 }

@@ -172,8 +172,8 @@ impl Shard {
             ..intent(mailbox, PushKind::Message, &conversation, &devices, now_ms)
         };
         mailbox.pushes.sent(&conversation, intent_id, now_ms);
-        let (seq, badge) = (place.seq, intent.badge);
-        mailbox.notices.show(conversation, seq, badge, now_ms);
+        let badge = intent.badge;
+        mailbox.notices.show(conversation, place, badge, now_ms);
         let row = cells::notices(&mailbox.id, &mailbox.notices.to_row());
         self.batch.cells([row]);
         self.leave(user, intent, About::Messages(conversation));
@@ -185,13 +185,17 @@ impl Shard {
         let Some(live) = self.live_mailbox(user) else {
             return;
         };
-        for due in live.mailbox.notices.due(&live.mailbox.list, now_ms) {
+        for due in live.mailbox.take_back(now_ms) {
             let intent_id = self.intent_id();
             let Some(live) = self.live_mailbox(user) else {
                 return;
             };
             let mailbox = &mut live.mailbox;
-            let position = mailbox.head();
+            let head = mailbox.head();
+            let key = due.key();
+            // It takes the place of the push about this message, not of one about a newer message, which
+            // may be waiting for its time.
+            let position = mailbox.notices.place(&key).map_or(head, |it| it.position);
             let (kind, word) = match due {
                 Due::Clear(_) => (PushKind::Clear, "clear"),
                 Due::Update(_) => (PushKind::Update, "update"),
@@ -199,17 +203,16 @@ impl Shard {
             };
             // Who has seen all this in the foreground shows the right thing by itself.
             let unaware = mailbox.devices.iter().filter(|(_, device)| {
-                !device.is_revoked() && device.cursor.foreground_position < position
+                !device.is_revoked() && device.cursor.foreground_position < head
             });
             let devices: Vec<_> = unaware.map(|(id, _)| id.clone()).collect();
-            let key = due.key();
             let intent = PushIntent {
                 id: intent_id,
-                push_id: format!("{}/{position}/{word}", mailbox.id),
+                push_id: format!("{}/{position}/{word}/{head}", mailbox.id),
                 position,
                 ..intent(mailbox, kind, &key, &devices, now_ms)
             };
-            mailbox.notices.sent(due, intent_id);
+            mailbox.notices.sent(due);
             self.leave(user, intent, About::TakeBack(due));
         }
     }

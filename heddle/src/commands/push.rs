@@ -28,16 +28,16 @@ enum PushCommand {
     /// Send a test to a user's devices, and tell what each provider says
     Test {
         /// Whose devices
-        #[arg(long, value_name = "USER")]
-        user: String,
+        #[arg(long = "user", value_name = "USER")]
+        whose: String,
         #[command(flatten)]
         common: Common,
     },
     /// Tell what became of a push
     Outcome {
         /// Whose push
-        #[arg(long, value_name = "USER")]
-        user: String,
+        #[arg(long = "user", value_name = "USER")]
+        whose: String,
         /// Its id, as devices and webhooks get it
         push_id: String,
         #[command(flatten)]
@@ -89,8 +89,8 @@ struct Common {
 /// Does what is asked.
 pub async fn run(args: PushArgs) -> Outcome {
     match args.command {
-        PushCommand::Test { user, common } => {
-            let results = common.connect.operator()?.test_push(&user).await?;
+        PushCommand::Test { whose, common } => {
+            let results = common.connect.operator()?.test_push(&whose).await?;
             results.iter().for_each(|result| common.print(result));
             let failed = results.iter().filter(|it| !is_delivered(it)).count();
             match failed {
@@ -102,12 +102,12 @@ pub async fn run(args: PushArgs) -> Outcome {
             }
         }
         PushCommand::Outcome {
-            user,
+            whose,
             push_id,
             common,
         } => {
             let client = common.connect.operator()?;
-            let push = client.push(&user, &push_id).await?;
+            let push = client.push(&whose, &push_id).await?;
             if push.settle_time.is_none() && !common.json {
                 println!("under way");
             }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::{
     AnchorRow, ConversationRow, DeadLetterRow, DedupeRow, DeviceCursorRow, DeviceRow,
-    MailboxCheckpoint, MemberRow, NoteRow, NoticesRow, OldestWindowRow, OverlayRow, StuckRow, Table,
-    UserRow,
+    MailboxCheckpoint, MemberRow, NoteRow, NoticesRow, OldestWindowRow, OverlayRow, StuckRow,
+    Table, UserRow,
 };
 use prost::{DecodeError, Message};
 
