@@ -26,8 +26,8 @@ heddle_kit::config! {
         pub group_members_max: usize = 100,
         /// How long a device may take to acknowledge before it is pushed to, in milliseconds.
         pub push_grace_ms: u64 = crate::mailbox::push::PUSH_GRACE_MS,
-        /// A conversation has one push to a device in so long, in milliseconds: what comes meanwhile
-        /// is in the next one.
+        /// A conversation has one push to a device in so long, in milliseconds: what comes
+        /// meanwhile is in the next one.
         pub push_window_ms: u64 = crate::mailbox::push::PUSH_WINDOW_MS,
         /// Pushes name who wrote, or where; off: providers learn neither.
         pub push_titles: bool = true,

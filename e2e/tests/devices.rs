@@ -162,6 +162,7 @@ async fn a_device_that_was_away_gets_exactly_what_it_missed() -> Result<(), Fail
         conversation_id: talk.to_bytes(),
         muted_until_time: Some(time::timestamp(now_ms() + 3_600_000)),
         pinned: true,
+        push_level: v1::PushLevel::Mentions as i32,
     };
     phone.client.update_settings(settings.clone()).await?;
     phone.client.mark(talk, first).await?;

@@ -1,5 +1,5 @@
-//! A provider of our own, for the push suite and the push bench: a webhook receiver on loopback that can
-//! be in any mood.
+//! A provider of our own, for the push suite and the push bench: a webhook receiver on loopback
+//! that can be in any mood.
 //!
 //! Invariant: a push counts as arrived only if its answer was to be a good one; whatever else the
 //! sender makes of a bad mood, it has to send it again.
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
+use heddle_proto::v1::{WebhookTarget, push_registration::Target as Registered};
+use heddle_sdk::Client;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -23,10 +25,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::target::TargetError;
+
 /// How long an answer takes in the mood [`Mood::Slow`].
 const SLOW: Duration = Duration::from_secs(2);
 /// Connections at once; more are not accepted.
 const CONNECTIONS_MAX: usize = 1_024;
+
+/// Makes a phone known, says that its pushes go to `webhook`, and leaves.
+pub async fn register_away(phone: &Client, webhook: &str) -> Result<(), TargetError> {
+    let refused = || TargetError::refused("a phone that is away");
+    let session = phone.session().open().await.map_err(refused())?;
+    session.handle().connected().await.map_err(refused())?;
+    let hook = WebhookTarget {
+        url: webhook.to_owned(),
+        secret: vec![7; 32].into(),
+    };
+    let registered = phone
+        .register_push("phone", Registered::Webhook(hook))
+        .await;
+    registered.map_err(refused())?;
+    session.close().await;
+    Ok(())
+}
 
 /// How the provider is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -142,8 +142,9 @@ impl Pipeline {
         }
     }
 
-    /// Whether anybody waits to hear of it. A shard whose stream is gone sends its intents again, through
-    /// another process perhaps, and what is tried here then would come after what is newer there.
+    /// Whether anybody waits to hear of it. A shard whose stream is gone sends its intents again,
+    /// through another process perhaps, and what is tried here then would come after what is newer
+    /// there.
     pub fn is_awaited(&self, push: &Push) -> bool {
         let ledger = self.ledger();
         let mut waiters = ledger.waiters(&push.push_id).iter();

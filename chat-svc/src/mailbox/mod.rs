@@ -140,8 +140,8 @@ impl Mailbox {
         self.list.enter(&pointer.conversation_id, &member);
     }
 
-    /// Takes an event of a conversation in, at `now_ms`, under the owner's `nonce`; of `fan_out` only
-    /// which conversation it is of.
+    /// Takes an event of a conversation in, at `now_ms`, under the owner's `nonce`; of `fan_out`
+    /// only which conversation it is of.
     pub fn take_event(
         &mut self,
         fan_out: &FanOut,

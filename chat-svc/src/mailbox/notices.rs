@@ -115,8 +115,8 @@ impl Notices {
         self.shown.get(conversation).map(|shown| shown.place)
     }
 
-    /// What is to be taken back, as the list stands; `quiet`: no push is to come that would tell the
-    /// badge.
+    /// What is to be taken back, as the list stands; `quiet`: no push is to come that would tell
+    /// the badge.
     pub fn due(&self, list: &List, quiet: bool, now_ms: u64) -> Vec<Due> {
         let idle = |key: &Key| !self.under_way.contains_key(key);
         let shown = self.shown.iter().filter(|(key, _)| idle(key));
@@ -145,8 +145,8 @@ impl Notices {
         self.under_way.insert(key, place);
     }
 
-    /// A push is settled: this is what devices were told last. Two that were tried again may have come
-    /// in another order than they left, so that a newer badge was overwritten.
+    /// A push is settled: this is what devices were told last. Two that were tried again may have
+    /// come in another order than they left, so that a newer badge was overwritten.
     pub fn told(&mut self, badge: u64, true_badge: u64) {
         self.badge = badge;
         self.badge_wrong = badge != true_badge;

@@ -68,18 +68,12 @@ type Conversation = (
 );
 
 /// Whether the conversation is worth a push, whichever device asks.
-fn conversations() -> Vec<Conversation> {
-    use PushLevel::{All, Mentions, Nothing, Unspecified};
-    let own = user(Unspecified);
+fn standings() -> Vec<Conversation> {
+    let own = user(PushLevel::Unspecified);
     let changed = |change: fn(&mut ListEntry)| {
         let mut entry = entry();
         change(&mut entry);
         entry
-    };
-    let direct = |level| ListEntry {
-        direct: true,
-        mention_seqs: Vec::new(),
-        ..at_level(level)
     };
     vec![
         ("nothing is set: all", entry(), None, own, Ok(LAST)),
@@ -139,6 +133,19 @@ fn conversations() -> Vec<Conversation> {
             muted(NOW_MS),
             Ok(LAST),
         ),
+    ]
+}
+
+/// The same by what the user wants.
+fn levels() -> Vec<Conversation> {
+    use PushLevel::{Mentions, Nothing, Unspecified};
+    let own = user(Unspecified);
+    let direct = |level| ListEntry {
+        direct: true,
+        mention_seqs: Vec::new(),
+        ..at_level(level)
+    };
+    vec![
         (
             "mentions only, and none",
             at_level(Mentions),
@@ -194,6 +201,13 @@ fn conversations() -> Vec<Conversation> {
             own,
             Err(Why::Nothing),
         ),
+    ]
+}
+
+/// The same by what the user wants everywhere.
+fn levels_everywhere() -> Vec<Conversation> {
+    use PushLevel::{All, Mentions, Nothing, Unspecified};
+    vec![
         (
             "mentions only everywhere",
             at_level(Unspecified),
@@ -227,7 +241,9 @@ fn conversations() -> Vec<Conversation> {
 
 #[test]
 fn which_conversations_are_worth_a_push() {
-    for (name, entry, mention, user, expected) in conversations() {
+    let all = [standings(), levels(), levels_everywhere()];
+    let all = all.into_iter().flatten();
+    for (name, entry, mention, user, expected) in all {
         let found = subject(&entry, &waiting(mention), &user, NOW_MS);
         assert_eq!(found, expected, "{name}");
     }

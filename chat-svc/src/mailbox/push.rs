@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 pub const PUSH_GRACE_MS: u64 = 5_000;
 /// A conversation has one push in so long, by default, in milliseconds: the last of a storm.
 pub const PUSH_WINDOW_MS: u64 = 10_000;
-/// An intent that is not settled for so long no longer holds up newer messages, in milliseconds: one
-/// provider that hangs must not silence the others.
+/// An intent that is not settled for so long no longer holds up newer messages, in milliseconds:
+/// one provider that hangs must not silence the others.
 const OVERTAKEN_MS: u64 = 15_000;
 
 /// A conversation's id.

@@ -1,7 +1,7 @@
 //! Quiet hours, pure: whether it is night where a device is.
 //!
-//! The policy asks; `shard::registrations` refuses hours that could never be told. The time zones are those
-//! of the build, so that the answer depends on no file of the machine.
+//! The policy asks; `shard::registrations` refuses hours that could never be told. The time zones
+//! are those of the build, so that the answer depends on no file of the machine.
 //!
 //! Invariant: hours follow the zone's own clock, through its changes of summer time.
 
@@ -27,8 +27,8 @@ pub fn wrong(hours: &QuietHours) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Whether `now_ms` (since the Unix epoch) lies in them. Of a zone that this build does not know, or
-/// of no hours (both ends alike), nothing is quiet: a push too many is better than none.
+/// Whether `now_ms` (since the Unix epoch) lies in them. Of a zone that this build does not know,
+/// or of no hours (both ends alike), nothing is quiet: a push too many is better than none.
 pub fn is_quiet(hours: &QuietHours, now_ms: u64) -> bool {
     let Some(minute) = minute_of_day(&hours.time_zone, now_ms) else {
         return false;

@@ -150,8 +150,8 @@ fn title(row: ConversationRow, preview: &Preview) -> String {
     }
 }
 
-/// What a message may show: its text as it was edited last. Of one that is erased, encrypted or of a
-/// kind that this build does not know: its fallback text, or nothing.
+/// What a message may show: its text as it was edited last. Of one that is erased, encrypted or of
+/// a kind that this build does not know: its fallback text, or nothing.
 fn text_of(event: &Event) -> String {
     let Some(event::Kind::Message(message)) = &event.kind else {
         return String::new();

@@ -118,7 +118,8 @@ impl Shard {
         Err(Fault::not_found("push"))
     }
 
-    /// The letter's device hears how the conversation stands now; once that is settled the letter goes.
+    /// The letter's device hears how the conversation stands now; once that is settled the letter
+    /// goes.
     pub(super) fn redrive(
         &mut self,
         user: &Arc<str>,

@@ -252,8 +252,8 @@ async fn what_is_read_is_cleared_and_the_badge_falls() {
     assert!(bench.commits().is_empty(), "once");
 }
 
-/// A newer message is about to be pushed as an older one is cleared: the clear must not look newer than
-/// the push to come.
+/// A newer message is about to be pushed as an older one is cleared: the clear must not look newer
+/// than the push to come.
 #[tokio::test]
 async fn a_clear_does_not_take_the_place_of_a_push_to_come() {
     let mut bench = Bench::new();

@@ -1,10 +1,10 @@
 //! Pushes: once the grace time is over, intents go to notify-svc (P9).
 //!
-//! `timers` calls [`Shard::push_due`]; `mailbox::policy` decides who gets one, `previews` reads what
-//! it shows, `push_outcomes` hears what became of it.
+//! `timers` calls [`Shard::push_due`]; `mailbox::policy` decides who gets one, `previews` reads
+//! what it shows, `push_outcomes` hears what became of it.
 //!
-//! Invariant: an intent leaves only once the store knows what devices may show because of it, and is
-//! in `intents` until its outcome has come, its link broke, or the shard is given up.
+//! Invariant: an intent leaves only once the store knows what devices may show because of it, and
+//! is in `intents` until its outcome has come, its link broke, or the shard is given up.
 
 use super::{
     Shard,
@@ -193,8 +193,8 @@ impl Shard {
             let mailbox = &mut live.mailbox;
             let head = mailbox.head();
             let key = due.key();
-            // It takes the place of the push about this message, not of one about a newer message, which
-            // may be waiting for its time.
+            // It takes the place of the push about this message, not of one about a newer message,
+            // which may be waiting for its time.
             let position = mailbox.notices.place(&key).map_or(head, |it| it.position);
             let (kind, word) = match due {
                 Due::Clear(_) => (PushKind::Clear, "clear"),

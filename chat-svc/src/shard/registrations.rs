@@ -48,8 +48,8 @@ impl Shard {
         Ok(Answer::Done(Default::default()))
     }
 
-    /// Providers do not know some of these any more. If the rows get lost with this owner, the next push
-    /// finds them dead again.
+    /// Providers do not know some of these any more. If the rows get lost with this owner, the next
+    /// push finds them dead again.
     pub(super) fn disowned(&mut self, user: &Arc<str>, results: &[PushResult]) {
         let dead = |result: &&PushResult| result.outcome() == PushOutcome::TokenDead;
         for dead in results.iter().filter(dead) {

@@ -1,5 +1,5 @@
-//! Push settings: their bounds. Whether a time zone exists is for the mailbox's owner to say, which has
-//! the list of them.
+//! Push settings: their bounds. Whether a time zone exists is for the mailbox's owner to say, which
+//! has the list of them.
 //!
 //! Pure. `api::devices` and `api::conversations` call it.
 

@@ -1,5 +1,5 @@
-//! The benches: `heddle bench direct | paced | group | idle | resume | stalled | push`, each against
-//! one server.
+//! The benches: `heddle bench direct | paced | group | idle | resume | stalled | push`, each
+//! against one server.
 //!
 //! A process of its own over TCP; recipients acknowledge and mark as read. [`compare`] runs them
 //! against Heddle and the bare relays in turns. [`drive`] is one load over any transport, [`idle`],

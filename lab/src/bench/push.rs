@@ -1,12 +1,11 @@
 //! What pushes cost: intents settled a second and CPU a push, against a provider on loopback.
 //!
-//! Some write to people who are all away. Grace time and window are zero, so that each message is a push
-//! to each of them; the provider takes everything at once. Invariant: every push that is due has
-//! arrived, or the bench says how many have not.
+//! Some write to people who are all away. Grace time and window are zero, so that each message is a
+//! push to each of them; the provider takes everything at once. Invariant: every push that is due
+//! has arrived, or the bench says how many have not.
 
 use std::time::Duration;
 
-use heddle_proto::v1::{WebhookTarget, push_registration::Target as Registered};
 use heddle_sdk::{Client, ConversationId, text};
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -14,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::BenchError;
 use crate::measure::ProcessStat;
-use crate::provider::Receiver;
+use crate::provider::{Receiver, register_away};
 use crate::target::{HeddleServer, ServerOptions, Target, TargetError};
 
 /// Members of a group, who writes among them.
@@ -128,7 +127,8 @@ async fn groups(
         if known.len() >= AT_ONCE {
             joined(&mut known).await?;
         }
-        known.spawn(register(target.client(name, "phone")?, webhook.to_owned()));
+        let (phone, webhook) = (target.client(name, "phone")?, webhook.to_owned());
+        known.spawn(async move { register_away(&phone, &webhook).await });
     }
     while !known.is_empty() {
         joined(&mut known).await?;
@@ -149,26 +149,10 @@ async fn groups(
     Ok(groups)
 }
 
-async fn joined(known: &mut JoinSet<Result<(), BenchError>>) -> Result<(), BenchError> {
+async fn joined(known: &mut JoinSet<Result<(), TargetError>>) -> Result<(), BenchError> {
     match known.join_next().await {
-        Some(Ok(done)) => done,
+        Some(Ok(done)) => Ok(done?),
         Some(Err(error)) => Err(BenchError::Session(error.to_string())),
         None => Ok(()),
     }
-}
-
-/// Makes a phone known, says where its pushes go, and leaves.
-async fn register(phone: Client, webhook: String) -> Result<(), BenchError> {
-    let session = phone.session().open().await;
-    let session = session.map_err(TargetError::refused("a phone"))?;
-    let hook = WebhookTarget {
-        url: webhook,
-        secret: vec![7; 32].into(),
-    };
-    let registered = phone
-        .register_push("phone", Registered::Webhook(hook))
-        .await;
-    registered.map_err(TargetError::refused("a registration"))?;
-    session.close().await;
-    Ok(())
 }

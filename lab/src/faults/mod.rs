@@ -2,8 +2,9 @@
 //!
 //! [`kill`] sends SIGKILL at random instants under the mixed workload, [`cluster`] strikes engines
 //! and whole clusters, [`power`] cuts the power of the disk under it, [`full`] lets the disk fill
-//! up, [`push`] kills what pushes depend on; [`cycles`] is what they share, [`probe`] a client that never repeats, [`image`] the disk
-//! whose power can be cut, and [`control`] shows that the cut loses what was not synced.
+//! up, [`push`] kills what pushes depend on; [`cycles`] is what they share, [`probe`] a client that
+//! never repeats, [`image`] the disk whose power can be cut, and [`control`] shows that the cut
+//! loses what was not synced.
 //!
 //! Invariant: a cycle counts only when enough was acknowledged in it, and verdicts are the
 //! checker's alone.

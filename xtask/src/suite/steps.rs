@@ -122,6 +122,12 @@ pub const STEPS: &[Step] = &[
         needs: Some("build"),
         run: full,
     },
+    Step {
+        name: "push",
+        about: "pushes under kills and bad moods of their provider, checked",
+        needs: Some("build"),
+        run: push,
+    },
 ];
 
 fn fmt(_: &Repo, _: &mut Tally) -> Outcome {
@@ -220,6 +226,11 @@ fn power(repo: &Repo, _: &mut Tally) -> Outcome {
 fn full(repo: &Repo, _: &mut Tally) -> Outcome {
     lab::cycles(repo, "full", 2)?;
     Ok("2 cycles".to_owned())
+}
+
+fn push(repo: &Repo, _: &mut Tally) -> Outcome {
+    lab::cycles(repo, "push", 6)?;
+    Ok("6 cycles".to_owned())
 }
 
 /// Runs tests to the end, however many fail, and counts them.

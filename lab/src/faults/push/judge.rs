@@ -94,7 +94,8 @@ fn judge_user(end: &End, arrived: &[&Arrived], verdicts: &mut Verdicts) {
     }
 }
 
-/// Pushes about messages that a clear before them had taken away: whoever sent one knew of the clear.
+/// Pushes about messages that a clear before them had taken away: whoever sent one knew of the
+/// clear.
 fn cleared_and_told(of: &[&&Arrived]) -> u64 {
     let (mut told, mut cleared, mut broken) = (0, 0, 0);
     for push in of {

@@ -1,11 +1,11 @@
 //! Pushes under faults: `cargo xtask faults push`.
 //!
-//! [`people`] write to some who are away; the provider ([`crate::provider`]) falls into bad moods, notify-svc
-//! and the mailboxes' owners are killed; once all is well again [`judge`] looks at every push that
-//! arrived.
+//! [`people`] write to some who are away; the provider ([`crate::provider`]) falls into bad moods,
+//! notify-svc and the mailboxes' owners are killed; once all is well again [`mod@judge`] looks at
+//! every push that arrived.
 //!
-//! Invariant: the provider and all processes are well before a cycle is judged, and nothing is judged
-//! before it had time to become right.
+//! Invariant: the provider and all processes are well before a cycle is judged, and nothing is
+//! judged before it had time to become right.
 
 mod judge;
 mod people;
@@ -41,7 +41,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const STAYS: Duration = Duration::from_millis(1_500);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Settings of the service that begins so; a strike is to last many tries, not to end in dead letters.
+/// Settings of the service that begins so; a strike is to last many tries, not to end in dead
+/// letters.
 fn settings(receiver: &Receiver) -> Vec<(&'static str, String)> {
     let allowed = format!("notify.endpoints_allowed=[\"{}\"]", receiver.address);
     vec![

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heddle_proto::v1::{WebhookTarget, push_registration::Target as Registered};
 use heddle_sdk::{Client, ConversationId, Outgoing, text};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::judge::End;
+use crate::provider::register_away;
 use crate::target::{Target, TargetError};
 
 /// Who is away.
@@ -57,17 +57,7 @@ impl People {
         for number in 0..AWAY {
             let user = format!("{name}-away-{number}");
             let phone = target.client(&user, "phone")?;
-            let refused = TargetError::refused("a phone");
-            let session = phone.session().open().await.map_err(refused)?;
-            let hook = WebhookTarget {
-                url: webhook.to_owned(),
-                secret: vec![7; 32].into(),
-            };
-            let registered = phone
-                .register_push("phone", Registered::Webhook(hook))
-                .await;
-            registered.map_err(TargetError::refused("a registration"))?;
-            session.close().await;
+            register_away(&phone, webhook).await?;
             // It has no session: only what it reads tells of it.
             laptops.push(target.client(&user, "laptop")?);
         }
