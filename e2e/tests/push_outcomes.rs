@@ -90,7 +90,7 @@ async fn a_dead_letter_survives_and_is_sent_again() -> Result<(), Failure> {
     world.restart().await?;
 
     let admin = operator(&world).await?;
-    assert_eq!(letters(&admin).await, [letter.clone()]);
+    assert_eq!(letters(&admin).await.pop(), Some(letter.clone()));
     let bob = world.client("bob", "phone").await?;
     bob.unregister_push("phone", &registration.registration_id)
         .await?;

@@ -72,9 +72,15 @@ impl Shard {
         let Some(MailboxSlot::Ready(live)) = self.mailboxes.get_mut(user) else {
             return;
         };
+        let quiet = live.mailbox.notices.is_empty();
         let (grace_ms, window_ms) = (config.push_grace_ms, config.push_window_ms);
+        let scheduled = live.push_due_ms > 0 && live.push_due_ms <= now_ms + grace_ms;
+        if quiet && scheduled {
+            // What comes now is due later.
+            return;
+        }
         let due_ms = live.mailbox.pushes.due_ms(grace_ms, window_ms);
-        let takes_back = !live.mailbox.notices.is_empty() && live.owes;
+        let takes_back = !quiet && !live.mailbox.take_back(now_ms).is_empty();
         let back_ms = takes_back.then_some(now_ms + TAKE_BACK_MS);
         if let Some(due_ms) = due_ms.into_iter().chain(back_ms).min() {
             self.look_at_pushes(user, due_ms);
@@ -242,8 +248,11 @@ impl Shard {
                 intent.preview.clear();
             }
             let id = intent.id;
-            let notify = self.notify.as_ref();
-            if !notify.is_some_and(|notify| notify.try_send(intent).is_ok()) {
+            let sent = match &self.notify {
+                Some(notify) => notify.try_send(intent).is_ok(),
+                None => false,
+            };
+            if !sent {
                 self.not_pushed(id);
             }
         }
