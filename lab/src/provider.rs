@@ -19,9 +19,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -63,7 +66,7 @@ pub enum Mood {
     Busy,
     /// 500
     Broken,
-    /// Bytes that are no TLS and no HTTP
+    /// Bytes that are no TLS, and no HTTP
     Garbled,
     /// Half an answer, then nothing
     HalfWritten,
@@ -108,6 +111,8 @@ struct State {
 pub struct Receiver {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The certificate that it shows, PEM; empty: it speaks in the clear.
+    pub certificate: String,
     state: Arc<State>,
     stop: CancellationToken,
     _tasks: TaskTracker,
@@ -118,16 +123,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Receiver {
-    /// Listens on a port of its own.
+    /// Listens on a port of its own, in the clear.
     pub async fn start() -> std::io::Result<Self> {
+        Self::listen(None).await
+    }
+
+    /// The same behind TLS, with a certificate of its own.
+    pub async fn start_tls() -> std::io::Result<Self> {
+        let broken = std::io::Error::other::<rcgen::Error>;
+        let names = vec!["127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).map_err(broken)?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
+        let key = key.map_err(std::io::Error::other)?;
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .map_err(std::io::Error::other)?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut receiver = Self::listen(Some(acceptor)).await?;
+        receiver.certificate = made.cert.pem();
+        Ok(receiver)
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State::default());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let accepting = accept(listener, state.clone(), stop.clone(), tasks.clone());
+        let ends = (state.clone(), tls);
+        let accepting = accept(listener, ends, stop.clone(), tasks.clone());
         tasks.spawn(accepting);
         Ok(Self {
             address,
+            certificate: String::new(),
             state,
             stop,
             _tasks: tasks,
@@ -158,7 +186,7 @@ impl Drop for Receiver {
 
 async fn accept(
     listener: TcpListener,
-    state: Arc<State>,
+    (state, tls): (Arc<State>, Option<TlsAcceptor>),
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
@@ -169,10 +197,10 @@ async fn accept(
         };
         let Ok((stream, _)) = accepted else { continue };
         if tasks.len() < CONNECTIONS_MAX {
-            let (state, stop) = (state.clone(), stop.clone());
+            let (state, tls, stop) = (state.clone(), tls.clone(), stop.clone());
             tasks.spawn(async move {
                 tokio::select! {
-                    () = serve(stream, state) => {}
+                    () = greet(stream, tls, state) => {}
                     () = stop.cancelled() => {}
                 }
             });
@@ -180,22 +208,29 @@ async fn accept(
     }
 }
 
-async fn serve(mut stream: TcpStream, state: Arc<State>) {
+/// Through TLS, or not: what is no good before that.
+async fn greet(mut stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<State>) {
     let mood = *lock(&state.mood);
-    match mood {
+    match (mood, tls) {
         // A connection that is reset at once looks like none that was taken.
-        Mood::Down => return,
-        Mood::Garbled => {
-            let _gone = stream.write_all(b"\x15\x03\x01 not a word of it").await;
-            return;
+        (Mood::Down, _) => {}
+        (Mood::Garbled, _) => {
+            let _gone = stream.write_all(b"\x16\x03\x03 not a word of it").await;
         }
-        Mood::HalfWritten => {
-            let _read = stream.read(&mut [0; 4096]).await;
-            let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
-            let _gone = stream.write_all(half).await;
-            return;
-        }
-        Mood::Well | Mood::Slow | Mood::Busy | Mood::Broken => {}
+        (_, Some(tls)) => match tls.accept(stream).await {
+            Ok(stream) => serve(stream, state).await,
+            Err(error) => tracing::debug!(%error, "no TLS came about"),
+        },
+        (_, None) => serve(stream, state).await,
+    }
+}
+
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
+    if *lock(&state.mood) == Mood::HalfWritten {
+        let _read = stream.read(&mut [0; 4096]).await;
+        let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
+        let _gone = stream.write_all(half).await;
+        return;
     }
     let answer = service_fn(move |request| {
         let state = state.clone();

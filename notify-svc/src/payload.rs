@@ -20,6 +20,17 @@ const TEST_TITLE: &str = "Heddle";
 /// Bodies are made anew this often until they fit; a text that stands twice may need three.
 const CUTS_MAX: usize = 6;
 
+/// What a test sends, for the person who tests.
+pub fn told(push: &Push) -> String {
+    let title = Words::of(push).title().unwrap_or_default().to_owned();
+    let sound = match &*push.sound {
+        "" => "the platform's own",
+        sound => sound,
+    };
+    let text_key = text_key(push);
+    format!("sent title {title:?} and text {text_key}; sound: {sound}")
+}
+
 /// What people read of a push.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words {

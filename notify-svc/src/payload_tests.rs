@@ -190,3 +190,12 @@ fn the_text_says_what_waits() {
     push.kind = PushKind::Test;
     assert_eq!(text_key(&push), "HEDDLE_TEST");
 }
+
+#[test]
+fn who_tests_is_told_what_is_sent() {
+    let mut test = of_kind(PushKind::Test);
+    let sent = "sent title \"Heddle\" and text HEDDLE_TEST";
+    assert_eq!(told(&test), format!("{sent}; sound: the platform's own"));
+    test.sound = "chime.caf".into();
+    assert_eq!(told(&test), format!("{sent}; sound: chime.caf"));
+}

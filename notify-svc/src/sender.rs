@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::backoff::Backoff;
 use crate::config::LaneConfig;
 use crate::job::Job;
+use crate::payload;
 use crate::provider::{Attempt, PushProvider};
 
 /// Bad credentials are said aloud this often, not once per push.
@@ -74,6 +75,9 @@ impl Sender {
             Step::Settled(job.result(self.provider.name(), outcome, detail))
         };
         match attempt {
+            Attempt::Delivered if job.push.kind == PushKind::Test => {
+                settled(job, PushOutcome::Delivered, &payload::told(&job.push))
+            }
             Attempt::Delivered => settled(job, PushOutcome::Delivered, ""),
             Attempt::TokenDead { reason } => settled(job, PushOutcome::TokenDead, &reason),
             Attempt::Refused { reason } => self.give_up(job, &reason),

@@ -45,14 +45,8 @@ enum PushCommand {
     },
     /// List a day's pushes that were given up
     DeadLetters {
-        /// The day in UTC [default: today]
-        #[arg(
-            long,
-            value_name = "YYYY-MM-DD",
-            default_value = "",
-            hide_default_value = true
-        )]
-        day: String,
+        #[command(flatten)]
+        day: Day,
         #[command(flatten)]
         common: Common,
     },
@@ -64,17 +58,23 @@ enum PushCommand {
         /// All of a day
         #[arg(long, conflicts_with = "letters")]
         all: bool,
-        /// The day in UTC [default: today]
-        #[arg(
-            long,
-            value_name = "YYYY-MM-DD",
-            default_value = "",
-            hide_default_value = true
-        )]
-        day: String,
+        #[command(flatten)]
+        day: Day,
         #[command(flatten)]
         common: Common,
     },
+}
+
+#[derive(Args, Debug)]
+struct Day {
+    /// The day in UTC [default: today]
+    #[arg(
+        long,
+        value_name = "YYYY-MM-DD",
+        default_value = "",
+        hide_default_value = true
+    )]
+    day: String,
 }
 
 #[derive(Args, Debug)]
@@ -115,7 +115,7 @@ pub async fn run(args: PushArgs) -> Outcome {
             Ok(())
         }
         PushCommand::DeadLetters { day, common } => {
-            let letters = all_letters(&common.connect.operator()?, &day).await?;
+            let letters = all_letters(&common.connect.operator()?, &day.day).await?;
             letters
                 .iter()
                 .for_each(|letter| common.print_letter(letter));
@@ -132,7 +132,7 @@ pub async fn run(args: PushArgs) -> Outcome {
         } => {
             let client = common.connect.operator()?;
             if all {
-                let found = all_letters(&client, &day).await?;
+                let found = all_letters(&client, &day.day).await?;
                 letters = found.into_iter().map(|it| it.dead_letter_id).collect();
             }
             for letter in letters {

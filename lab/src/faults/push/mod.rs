@@ -11,6 +11,7 @@ mod judge;
 mod people;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use heddle_plan::Size;
@@ -43,9 +44,11 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Settings of the service that begins so; a strike is to last many tries, not to end in dead
 /// letters.
-fn settings(receiver: &Receiver) -> Vec<(&'static str, String)> {
+fn settings(receiver: &Receiver, certificate: &Path) -> Vec<(&'static str, String)> {
     let allowed = format!("notify.endpoints_allowed=[\"{}\"]", receiver.address);
+    let trusted = format!("notify.ca_file={:?}", certificate.display().to_string());
     vec![
+        ("notify-svc", trusted),
         ("chat-svc", "chat.push_grace_ms=300".into()),
         ("chat-svc", "chat.push_window_ms=500".into()),
         ("notify-svc", allowed),
@@ -76,8 +79,12 @@ enum Subject {
 }
 
 impl Subject {
-    async fn start(options: &CycleOptions, receiver: &Receiver) -> Result<Self, FaultError> {
-        let settings = settings(receiver);
+    async fn start(
+        options: &CycleOptions,
+        receiver: &Receiver,
+        certificate: &Path,
+    ) -> Result<Self, FaultError> {
+        let settings = settings(receiver, certificate);
         if options.shape == Shape::Cluster {
             let programs = programs(options.program.as_deref())?;
             let cluster = Cluster::start_with(&programs, Size::default(), &settings).await?;
@@ -128,10 +135,13 @@ impl Subject {
 /// Runs all cycles and prints the result; false when something was broken.
 pub async fn run(options: &CycleOptions) -> Result<bool, FaultError> {
     let io = |what| move |error| TargetError::Io { what, error };
-    let receiver = Receiver::start().await.map_err(io("the provider"))?;
-    let mut subject = Subject::start(options, &receiver).await?;
+    let receiver = Receiver::start_tls().await.map_err(io("the provider"))?;
+    let dir = tempfile::tempdir().map_err(io("a directory for the provider's certificate"))?;
+    let certificate = dir.path().join("provider.pem");
+    std::fs::write(&certificate, &receiver.certificate).map_err(io("its certificate"))?;
+    let mut subject = Subject::start(options, &receiver, &certificate).await?;
     let mut chance = StdRng::seed_from_u64(options.seed);
-    let webhook = format!("http://{}/hook", receiver.address);
+    let webhook = format!("https://{}/hook", receiver.address);
     let people = People::begin(subject.target(), "push", &webhook).await?;
     let mut report = Report::default();
     let progress = Progress::new("push", u64::from(options.cycles), options.json);
