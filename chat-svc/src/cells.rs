@@ -10,11 +10,10 @@ use heddle_proto::{
         MemberRow, NoteRow, NoticesRow, OldestWindowRow, OverlayRow, Table, UserRow,
         overlay_row::Kind,
     },
+    keys,
 };
 use prost::Message;
 
-/// Milliseconds of a day: what an operator looks through lies in partitions of one.
-pub const DAY_MS: u64 = 86_400_000;
 /// Targets whose overlays share a partition.
 pub const OVERLAY_BUCKET_SEQS: u64 = 1024;
 
@@ -109,9 +108,7 @@ pub fn notices(mailbox: &LogId, row: &NoticesRow) -> Cell {
 
 /// A push that a shard was told is given up.
 pub fn dead_letter(shard: u32, row: &DeadLetterRow) -> Cell {
-    let mut partition = BytesMut::with_capacity(12);
-    partition.put_u64(row.time_ms / DAY_MS);
-    partition.put_u32(shard);
+    let partition = keys::of_day_at(row.time_ms, shard);
     let mut clustering = BytesMut::new();
     clustering.put_u64(row.time_ms);
     let result = row.result.as_ref();
@@ -122,7 +119,7 @@ pub fn dead_letter(shard: u32, row: &DeadLetterRow) -> Cell {
         clustering.put_u8(0);
     }
     let table = Table::DeadLetters;
-    cell(table, partition.freeze(), clustering.freeze(), row)
+    cell(table, partition, clustering.freeze(), row)
 }
 
 /// Takes a dead letter away.

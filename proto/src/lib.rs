@@ -11,6 +11,7 @@ pub mod codec;
 pub mod errors;
 pub mod fingerprint;
 pub mod ids;
+pub mod keys;
 pub mod time;
 #[cfg(test)]
 mod twins;

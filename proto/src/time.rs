@@ -2,6 +2,9 @@
 
 use prost_types::{Duration, Timestamp};
 
+/// Milliseconds of a day.
+pub const DAY_MS: u64 = 86_400_000;
+
 /// A wire timestamp from milliseconds since the Unix epoch.
 pub fn timestamp(time_ms: u64) -> Timestamp {
     let nanos = (time_ms % 1000) as i32 * 1_000_000;

@@ -19,7 +19,7 @@ use heddle_proto::{
 };
 use std::collections::HashMap;
 
-/// Why there is no push.
+/// Why a conversation leads to no push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The user is no member any more.
@@ -34,14 +34,6 @@ pub enum Why {
     Nothing,
     /// The user wants mentions only, and nobody was mentioned.
     NoMention,
-    /// The device has acknowledged it.
-    Acknowledged,
-    /// Another device has, while in the foreground.
-    SeenElsewhere,
-    /// The device's quiet hours.
-    QuietHours,
-    /// The device was revoked.
-    Revoked,
 }
 
 /// Which messages of a conversation the user wants pushed.
@@ -86,30 +78,23 @@ pub fn subject(
     }
 }
 
-/// Whether a device gets the push about `place`; `seen`: the user has seen it on another one.
-pub fn device_due(device: &Device, place: Place, seen: bool, now_ms: u64) -> Result<(), Why> {
-    if device.is_revoked() {
-        return Err(Why::Revoked);
-    }
-    if seen {
-        return Err(Why::SeenElsewhere);
-    }
-    if device.cursor.position >= place.position {
-        return Err(Why::Acknowledged);
-    }
-    let settings = device.row.push.as_ref();
-    match settings.and_then(|settings| settings.quiet_hours.as_ref()) {
-        Some(hours) if quiet::is_quiet(hours, now_ms) => Err(Why::QuietHours),
-        _ => Ok(()),
-    }
-}
-
-/// The devices that get the push about `place`, by id.
+/// The devices that get the push about `place`, by id: those that have not acknowledged it and are
+/// not in their quiet hours, unless another one has while in the foreground.
 pub fn devices_due(devices: &HashMap<String, Device>, place: Place, now_ms: u64) -> Vec<String> {
     let seen = devices
         .values()
         .any(|device| device.cursor.foreground_position >= place.position);
-    let due = |device: &Device| device_due(device, place, seen, now_ms).is_ok();
+    if seen {
+        return Vec::new();
+    }
+    let is_quiet = |device: &Device| {
+        let settings = device.row.push.as_ref();
+        let hours = settings.and_then(|settings| settings.quiet_hours.as_ref());
+        hours.is_some_and(|hours| quiet::is_quiet(hours, now_ms))
+    };
+    let due = |device: &Device| {
+        !device.is_revoked() && device.cursor.position < place.position && !is_quiet(device)
+    };
     let mut due: Vec<_> = devices
         .iter()
         .filter(|(_, device)| due(device))

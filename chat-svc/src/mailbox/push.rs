@@ -134,7 +134,7 @@ impl Pushes {
 
     /// Conversations whose grace time and window are over and that have nothing under way; one
     /// whose intent is overtaken goes again, with what came since.
-    pub fn due(&mut self, now_ms: u64, grace_ms: u64, window_ms: u64) -> Vec<(Key, Waiting)> {
+    pub fn due(&mut self, now_ms: u64, grace_ms: u64, window_ms: u64) -> Vec<Key> {
         self.pushed_ms
             .retain(|_, at_ms| *at_ms + window_ms > now_ms);
         for (conversation, waiting) in &mut self.waiting {
@@ -151,8 +151,7 @@ impl Pushes {
                 && !self.pushed_ms.contains_key(*conversation)
         };
         let due = self.waiting.iter().filter(over);
-        due.map(|(conversation, waiting)| (*conversation, waiting.clone()))
-            .collect()
+        due.map(|(conversation, _)| *conversation).collect()
     }
 
     /// When to look again, in milliseconds since the Unix epoch; `None`: nothing waits for time.
@@ -250,7 +249,8 @@ mod tests {
 
     fn due(pushes: &mut Pushes, now_ms: u64) -> Option<Waiting> {
         let due = pushes.due(now_ms, PUSH_GRACE_MS, PUSH_WINDOW_MS);
-        due.into_iter().next().map(|(_, waiting)| waiting)
+        let first = due.first()?;
+        pushes.get(first).cloned()
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::sync::{
 pub const BATCH_EVENTS_MAX: usize = 512;
 /// Bytes of events of one log in one batch.
 pub const BATCH_LOG_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of events of all logs in one batch.
+/// Bytes of events of all logs and of cells in one batch.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Commands and fan-outs that one batch takes in.
 pub const BATCH_ITEMS_MAX: usize = 16 * 1024;
@@ -188,7 +188,18 @@ impl Batch {
 
     /// Adds rows of projections.
     pub fn cells(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        self.cells.extend(cells);
+        let size = |cell: &Cell| cell.partition.len() + cell.clustering.len() + cell.value.len();
+        for cell in cells {
+            self.bytes += size(&cell);
+            self.cells.push(cell);
+        }
+        self.full |= self.bytes >= BATCH_BYTES_MAX;
+    }
+
+    /// Adds an intent, to leave once this is stored.
+    pub fn intent(&mut self, intent: PushIntent) {
+        self.items += 1;
+        self.intents.push(intent);
     }
 
     /// Adds bodies to blank.

@@ -15,7 +15,7 @@ use heddle_kit::{
 use heddle_proto::{
     ids::LogId,
     internal::{
-        FanOut, FanOutEvent, FanOutState, NoticesRow, PointerKind, PushIntent, PushKind,
+        Cell, FanOut, FanOutEvent, FanOutState, NoticesRow, PointerKind, PushIntent, PushKind,
         ReadOutcome, Recipient, Table,
     },
     v1::{MarkState, StateChange, state_change},
@@ -203,6 +203,23 @@ async fn what_devices_may_show_is_stored_before_the_intent_leaves() {
     bench.outcome(intents[0].id, PushOutcome::Delivered);
     assert!(!bench.waits());
     assert_eq!(bench.notices().settled[0].push_id, intents[0].push_id);
+}
+
+/// A whole shard's pushes may be due at once.
+#[tokio::test]
+async fn a_push_that_does_not_fit_into_a_commit_leaves_with_the_next() {
+    let mut bench = Bench::new();
+    bench.message(1);
+    bench.commits();
+    let value = vec![0; crate::shard::batch::BATCH_BYTES_MAX].into();
+    bench.shard.batch.cells([Cell {
+        value,
+        ..Default::default()
+    }]);
+    bench.passes(GRACE_MS);
+    assert!(bench.commits().is_empty());
+    bench.passes(50);
+    assert_eq!(bench.commits().len(), 1);
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use heddle_proto::{
     internal::{Cell, PushDevice, PushIntent, PushKind},
     v1::PushPreview,
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// How long to wait before what came to nothing is tried again, in milliseconds.
 const AGAIN_MS: u64 = 1_000;
@@ -125,7 +125,7 @@ impl Shard {
         let mailbox = &mut live.mailbox;
         let (grace_ms, window_ms) = (config.push_grace_ms, config.push_window_ms);
         let mut worth = Vec::new();
-        for (conversation, _) in mailbox.pushes.due(now_ms, grace_ms, window_ms) {
+        for conversation in mailbox.pushes.due(now_ms, grace_ms, window_ms) {
             match due(mailbox, &conversation, now_ms) {
                 Some((place, _)) => worth.push((conversation, place)),
                 None => mailbox.pushes.settle(&conversation),
@@ -148,10 +148,15 @@ impl Shard {
     pub(super) fn push_messages(&mut self, user: &Arc<str>, conversation: Key, preview: &Preview) {
         let (now_ms, intent_id) = (self.now_ms(), self.intent_id());
         let config = self.around.config.clone();
+        let is_full = self.batch.is_full();
         let Some(live) = self.live_mailbox(user) else {
             return;
         };
         let mailbox = &mut live.mailbox;
+        if is_full {
+            mailbox.pushes.again(&conversation);
+            return self.push_later(user);
+        }
         let stage = mailbox.pushes.get(&conversation).map(|it| it.stage);
         if matches!(stage, None | Some(Stage::Sent(..))) {
             return;
@@ -238,7 +243,7 @@ impl Shard {
             badge: intent.badge,
         };
         self.intents.insert(intent.id, under_way);
-        self.batch.intents.push(intent);
+        self.batch.intent(intent);
     }
 
     /// What devices may show is stored.
@@ -261,11 +266,12 @@ impl Shard {
     /// The link to notify-svc is up, or lost: what was under way is sent again.
     pub(super) fn notify_link(&mut self, outbox: Option<Outbox<PushIntent>>) {
         self.notify = outbox;
-        let leaving: Vec<_> = self.batch.intents.iter().map(|intent| intent.id).collect();
-        let in_flight = self.in_flight.iter().flat_map(|batch| &batch.intents);
-        let leaving: Vec<_> = in_flight.map(|intent| intent.id).chain(leaving).collect();
-        let lost: Vec<_> = self.intents.keys().copied().collect();
-        for id in lost.into_iter().filter(|id| !leaving.contains(id)) {
+        let batches = self.in_flight.iter().chain([&self.batch]);
+        let leaving = batches.flat_map(|batch| &batch.intents);
+        let leaving: HashSet<u64> = leaving.map(|intent| intent.id).collect();
+        let under_way = self.intents.keys().copied();
+        let lost: Vec<_> = under_way.filter(|id| !leaving.contains(id)).collect();
+        for id in lost {
             self.not_pushed(id);
         }
     }

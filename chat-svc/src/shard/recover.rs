@@ -19,6 +19,7 @@ use heddle_kit::FastMap;
 use heddle_proto::{
     ids::LogId,
     internal::{Cell, FanOutEvent, NoteRow, RawEvent, ReadOutcome, StuckRow, Table},
+    keys,
 };
 use prost::Message as _;
 use std::sync::{Arc, atomic::Ordering};
@@ -232,12 +233,10 @@ impl Shard {
             seq,
             reason,
         };
-        let shard = self.index.to_be_bytes();
-        let partition = [(now_ms / cells::DAY_MS).to_be_bytes().as_slice(), &shard].concat();
         let clustering = [now_ms.to_be_bytes(), fan_out.id.to_be_bytes()].concat();
         self.batch.cells([Cell {
             table: Table::Stuck as i32,
-            partition: partition.into(),
+            partition: keys::of_day_at(now_ms, self.index),
             clustering: clustering.into(),
             value: row.encode_to_vec().into(),
             delete: false,

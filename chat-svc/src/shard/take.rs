@@ -13,6 +13,7 @@ use heddle_proto::{
         Cell, NoteRow, OldestWindowRow, PartitionQuery, Read, ReadRequest, Table,
         TakeShardsRequest, read::Query, store_service_client::StoreServiceClient,
     },
+    keys,
 };
 use prost::Message as _;
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -20,8 +21,6 @@ use tonic::Status;
 
 /// How long to wait before another try, in milliseconds.
 const RETRY_MS: u64 = 200;
-/// Shards of earlier starts whose notes are looked at: the number of shards may have changed.
-const SHARDS_SEEN_MAX: u32 = 64;
 /// Windows of notes that are read at once.
 const WINDOWS_AT_ONCE: usize = 256;
 
@@ -88,7 +87,7 @@ impl Taking {
     /// The newest note of each log of this shard that may have work open, and all that were found.
     async fn notes(&self, client: &mut StoreServiceClient<Link>) -> Result<Notes, Status> {
         let shard_count = self.config.shard_count();
-        let seen = 0..SHARDS_SEEN_MAX.max(shard_count);
+        let seen = keys::shards_ever(shard_count);
         let rows = seen
             .clone()
             .map(|shard| (Table::OldestWindows, shard.to_be_bytes().to_vec()));

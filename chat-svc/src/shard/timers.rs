@@ -80,7 +80,10 @@ impl Shard {
                 self.store_marks(log, &user_id);
             }
         }
-        while let Some((due_ms, user)) = due(&mut self.timers.pushes, |push| push.0 <= now_ms) {
+        // Each is a row or two: what does not fit into this commit is due with the next tick.
+        while !self.batch.is_full()
+            && let Some((due_ms, user)) = due(&mut self.timers.pushes, |push| push.0 <= now_ms)
+        {
             self.push_due(&user, due_ms);
         }
         if now_ms >= self.timers.held_ms + HELD_INTERVAL_MS {

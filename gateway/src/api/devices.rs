@@ -8,9 +8,8 @@ use crate::validate::{At, push_settings, registration};
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
-    ids::LogId,
     internal::{
-        Cell, Command, DeviceRow, PartitionQuery, PushSettingsCommand, RevokeDeviceCommand, Table,
+        Cell, DeviceRow, PartitionQuery, PushSettingsCommand, RevokeDeviceCommand, Table,
         UnregisterPushCommand, UserRow, command::Op, read::Query,
     },
     time,
@@ -70,25 +69,9 @@ impl DeviceService for Api {
         let caller = self.caller(request.metadata(), "RevokeDevice").await?;
         let v1::RevokeDeviceRequest { device_id, user_id } = request.into_inner();
         At::CALL.name("device_id", &device_id)?;
-        let own = user_id.is_empty() || user_id == caller.user_id();
-        if !own && !caller.identity.admin {
-            let text = "only tokens with heddle.admin may revoke devices of others";
-            return Err(Fault::new(ErrorReason::RoleRequired, text).into());
-        }
-        let user_id = if own {
-            caller.user_id().to_owned()
-        } else {
-            user_id
-        };
-        At::CALL.name("user_id", &user_id)?;
-        let mailbox = LogId::mailbox(&user_id);
-        let op = Some(Op::RevokeDevice(RevokeDeviceCommand { device_id }));
-        let command = Command {
-            user_id,
-            op,
-            ..Default::default()
-        };
-        self.edge.shards.call(&self.edge, mailbox, command).await?;
+        let user_id = caller.about(user_id)?;
+        let op = Op::RevokeDevice(RevokeDeviceCommand { device_id });
+        self.ask_mailbox(user_id, op).await?;
         Ok(Response::new(v1::RevokeDeviceResponse {}))
     }
 

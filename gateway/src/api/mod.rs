@@ -25,12 +25,13 @@ mod users;
 use crate::{
     auth::{self, Identity},
     edge::Edge,
-    validate::Rules,
+    validate::{At, Rules},
 };
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
     internal::{Command, GrantCommand, GrantResult, command::Op, command_result::Outcome},
+    v1::ErrorReason,
 };
 use std::sync::Arc;
 use tonic::metadata::MetadataMap;
@@ -54,6 +55,24 @@ impl Caller {
 
     fn mailbox(&self) -> LogId {
         LogId::mailbox(&self.identity.user_id)
+    }
+
+    fn needs_admin(&self) -> Result<(), Fault> {
+        let text = "needs a token with heddle.admin";
+        match self.identity.admin {
+            true => Ok(()),
+            false => Err(Fault::new(ErrorReason::RoleRequired, text)),
+        }
+    }
+
+    /// The user that a call is about: the caller, or whom an admin names.
+    fn about(&self, user_id: String) -> Result<String, Fault> {
+        if user_id.is_empty() || user_id == self.user_id() {
+            return Ok(self.user_id().to_owned());
+        }
+        self.needs_admin()?;
+        At::CALL.name("user_id", &user_id)?;
+        Ok(user_id)
     }
 
     fn trusted(&self) -> bool {
@@ -97,6 +116,17 @@ impl Api {
             ..Default::default()
         };
         self.edge.shards.call(&self.edge, log, command).await
+    }
+
+    /// Asks the owner of a user's mailbox, in that user's name.
+    async fn ask_mailbox(&self, user_id: String, op: Op) -> Result<Outcome, Fault> {
+        let mailbox = LogId::mailbox(&user_id);
+        let command = Command {
+            user_id,
+            op: Some(op),
+            ..Default::default()
+        };
+        self.edge.shards.call(&self.edge, mailbox, command).await
     }
 
     /// What of a conversation the caller may read now.

@@ -4,7 +4,7 @@
 //! Invariant: of a message only its place is told here.
 
 use super::{
-    Api, Caller,
+    Api,
     page_token::{self, List},
 };
 use crate::validate::At;
@@ -12,23 +12,20 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
-    ids::LogId,
     internal::{
-        Cell, Command, DeadLetterRow, PartitionQuery, PushCommand, RedriveCommand, SettledPush,
-        Table, TestPushCommand, command::Op, command_result::Outcome, read::Query,
+        Cell, DeadLetterRow, PartitionQuery, PushCommand, RedriveCommand, SettledPush, Table,
+        TestPushCommand, command::Op, command_result::Outcome, read::Query,
     },
-    time,
+    keys,
+    time::{self, DAY_MS},
     v1::{self, DeadLetter, ErrorReason, push_service_server::PushService},
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status, async_trait};
 
-const DAY_MS: u64 = 86_400_000;
 /// Dead letters of a page, where none is asked for, and at most.
-const PAGE: usize = 100;
-const PAGE_MAX: usize = 1_000;
-/// Shards of earlier starts whose letters are looked at: the number of shards may have changed.
-const SHARDS_SEEN_MIN: u32 = 64;
+const PAGE_DEFAULT: u32 = 100;
+const PAGE_MAX: u32 = 1_000;
 /// Bytes of a partition of dead letters: its day and its shard.
 const PARTITION_BYTES: usize = 12;
 const PUSH_ID_BYTES_MAX: usize = 128;
@@ -84,60 +81,12 @@ fn day_number(day: &str, now_ms: u64) -> Result<u64, Fault> {
     Ok(seconds * 1_000 / DAY_MS)
 }
 
-fn partition(day: u64, shard: u32) -> Bytes {
-    [&day.to_be_bytes()[..], &shard.to_be_bytes()]
-        .concat()
-        .into()
-}
-
 impl Api {
-    fn admin(caller: &Caller) -> Result<(), Fault> {
-        let text = "needs a token with heddle.admin";
-        match caller.identity.admin {
-            true => Ok(()),
-            false => Err(Fault::new(ErrorReason::RoleRequired, text)),
-        }
-    }
-
-    /// The user that a call is about: the caller, or whom an admin names.
-    fn about(caller: &Caller, user_id: String) -> Result<String, Fault> {
-        if user_id.is_empty() || user_id == caller.user_id() {
-            return Ok(caller.user_id().to_owned());
-        }
-        Self::admin(caller)?;
-        At::CALL.name("user_id", &user_id)?;
-        Ok(user_id)
-    }
-
-    async fn of_mailbox(&self, user_id: String, op: Op) -> Result<Outcome, Fault> {
-        let mailbox = LogId::mailbox(&user_id);
-        let command = Command {
-            user_id,
-            op: Some(op),
-            ..Default::default()
-        };
-        self.edge.shards.call(&self.edge, mailbox, command).await
-    }
-
     async fn push(&self, user_id: String, op: Op) -> Result<SettledPush, Fault> {
-        match self.of_mailbox(user_id, op).await? {
+        match self.ask_mailbox(user_id, op).await? {
             Outcome::Push(push) => Ok(push),
             _ => Err(crate::answers::unexpected()),
         }
-    }
-
-    async fn dead_letter_cells(
-        &self,
-        partition: Bytes,
-        after_clustering: Bytes,
-    ) -> Result<Vec<Cell>, Fault> {
-        let query = PartitionQuery {
-            table: Table::DeadLetters.into(),
-            partition,
-            after_clustering,
-            ..Default::default()
-        };
-        Ok(self.edge.store.read(Query::Partition(query)).await?.cells)
     }
 
     /// Letters of a day from a place on, and where to go on.
@@ -148,20 +97,26 @@ impl Api {
         letters_max: usize,
     ) -> Result<(Vec<DeadLetter>, Option<Place>), Fault> {
         let mut letters = Vec::new();
-        let shards = self.edge.shards.shard_count().max(SHARDS_SEEN_MIN);
-        for shard in first_shard..shards {
-            let partition = partition(day, shard);
+        let shards = keys::shards_ever(self.edge.shards.shard_count());
+        for shard in first_shard..shards.end {
+            let partition = keys::of_day(day, shard);
             loop {
-                let cells = self
-                    .dead_letter_cells(partition.clone(), std::mem::take(&mut after))
-                    .await?;
-                let Some(last) = cells.last() else { break };
-                after = last.clustering.clone();
-                for cell in &cells {
+                let query = PartitionQuery {
+                    table: Table::DeadLetters.into(),
+                    partition: partition.clone(),
+                    after_clustering: std::mem::take(&mut after),
+                    ..Default::default()
+                };
+                let read = self.edge.store.read(Query::Partition(query)).await?;
+                for cell in &read.cells {
                     letters.push(letter(&partition, cell)?);
                     if letters.len() == letters_max {
                         return Ok((letters, Some((shard, cell.clustering.clone()))));
                     }
+                }
+                match read.cells.last().filter(|_| read.more) {
+                    Some(last) => after = last.clustering.clone(),
+                    None => break,
                 }
             }
         }
@@ -176,7 +131,7 @@ impl PushService for Api {
         request: Request<v1::TestPushRequest>,
     ) -> Result<Response<v1::TestPushResponse>, Status> {
         let caller = self.caller(request.metadata(), "TestPush").await?;
-        let user_id = Self::about(&caller, request.into_inner().user_id)?;
+        let user_id = caller.about(request.into_inner().user_id)?;
         let push = self.push(user_id, Op::TestPush(TestPushCommand {})).await?;
         Ok(Response::new(v1::TestPushResponse {
             results: push.results,
@@ -190,7 +145,7 @@ impl PushService for Api {
         let caller = self.caller(request.metadata(), "GetPush").await?;
         let v1::GetPushRequest { push_id, user_id } = request.into_inner();
         At::CALL.bytes("push_id", push_id.len(), 1, PUSH_ID_BYTES_MAX)?;
-        let user_id = Self::about(&caller, user_id)?;
+        let user_id = caller.about(user_id)?;
         let push = self
             .push(user_id, Op::Push(PushCommand { push_id }))
             .await?;
@@ -206,21 +161,17 @@ impl PushService for Api {
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
         let caller = self.caller(request.metadata(), "ListDeadLetters").await?;
-        Self::admin(&caller)?;
+        caller.needs_admin()?;
         let ask = request.into_inner();
         let day = day_number(&ask.day, self.edge.clock.now_ms())?;
-        let letters_max = match usize::try_from(ask.page_size) {
-            Ok(0) => PAGE,
-            Ok(size) => size.min(PAGE_MAX),
-            Err(_) => return Err(At::CALL.fault("page_size", "must not be negative").into()),
-        };
+        let letters_max = At::CALL.page_size(ask.page_size, PAGE_DEFAULT, PAGE_MAX)?;
         let owner = day.to_be_bytes();
         let token = page_token::decode(List::DeadLetters, &owner, &ask.page_token)?;
         let from = token.as_deref().and_then(|token| token.split_first_chunk());
         let from = from.map_or((0, Bytes::new()), |(shard, after)| {
             (u32::from_be_bytes(*shard), Bytes::copy_from_slice(after))
         });
-        let (dead_letters, next) = self.page(day, from, letters_max).await?;
+        let (dead_letters, next) = self.page(day, from, letters_max as usize).await?;
         let next_page_token = next.map_or_else(String::new, |(shard, after)| {
             let place = [&shard.to_be_bytes()[..], &after].concat();
             page_token::encode(List::DeadLetters, &owner, &place)
@@ -236,7 +187,7 @@ impl PushService for Api {
         request: Request<v1::RedrivePushRequest>,
     ) -> Result<Response<v1::RedrivePushResponse>, Status> {
         let caller = self.caller(request.metadata(), "RedrivePush").await?;
-        Self::admin(&caller)?;
+        caller.needs_admin()?;
         let (partition, clustering) = place_of(&request.into_inner().dead_letter_id)?;
         let query = PartitionQuery {
             table: Table::DeadLetters.into(),
@@ -255,7 +206,7 @@ impl PushService for Api {
             device_id,
             conversation_id: row.conversation_id,
         };
-        match self.of_mailbox(row.user_id, Op::Redrive(ask)).await? {
+        match self.ask_mailbox(row.user_id, Op::Redrive(ask)).await? {
             Outcome::Redrive(done) => Ok(Response::new(v1::RedrivePushResponse {
                 push_id: done.push_id,
             })),
@@ -288,8 +239,8 @@ mod tests {
             value: row.encode_to_vec().into(),
             ..Default::default()
         };
-        let letter = letter(&partition(9, 2), &cell).unwrap();
-        let place = (partition(9, 2), Bytes::from_static(b"where"));
+        let letter = letter(&keys::of_day(9, 2), &cell).unwrap();
+        let place = (keys::of_day(9, 2), Bytes::from_static(b"where"));
         assert_eq!(place_of(&letter.dead_letter_id), Ok(place));
         assert!(place_of("").is_err() && place_of("AAAA").is_err());
     }

@@ -9,7 +9,7 @@ use heddle_proto::{
     errors::Fault,
     ids::LogId,
     internal::{Command, UserCommand, UserResult, command::Op, command_result::Outcome},
-    v1::{self, ErrorReason, user_service_server::UserService},
+    v1::{self, user_service_server::UserService},
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -109,10 +109,7 @@ impl UserService for Api {
         request: Request<v1::UpsertUserRequest>,
     ) -> Result<Response<v1::UpsertUserResponse>, Status> {
         let caller = self.caller(request.metadata(), "UpsertUser").await?;
-        if !caller.identity.admin {
-            let text = "needs a token with heddle.admin";
-            return Err(Fault::new(ErrorReason::RoleRequired, text).into());
-        }
+        caller.needs_admin()?;
         let at = At("user");
         let user = request
             .into_inner()

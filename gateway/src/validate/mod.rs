@@ -13,6 +13,7 @@ use crate::config::LimitOptions;
 use heddle_proto::{
     errors::Fault,
     ids::{LogId, MessageId, NAME_BYTES_MAX},
+    time::DAY_MS,
     v1::ErrorReason,
 };
 
@@ -20,7 +21,6 @@ use heddle_proto::{
 pub const SEQ_MAX: u64 = (1 << 53) - 1;
 /// How far ahead of the server an id's time may be, in milliseconds.
 const AHEAD_MAX_MS: u64 = 60_000;
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The frame whose fields are looked at: the first part of their paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
