@@ -12,8 +12,8 @@ pub mod cassandra;
 pub mod cell;
 pub mod check;
 pub mod config;
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 pub mod embedded;
 pub mod event;
 pub mod leases;
@@ -27,4 +27,4 @@ pub mod testing;
 
 pub use config::{HistoryConfig, HistoryProcess};
 pub use embedded::{EmbeddedStore, OpenError};
-pub use start::{HistoryService, SERVICE, VERBS, perform};
+pub use start::{HistoryService, SERVICE, VERBS, perform, perform_over};

@@ -14,7 +14,7 @@ use heddle_kit::{Guarded, Tasks, Verb, serve};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
-use crate::cassandra;
+use crate::cassandra::{self, ScyllaDriver, driver::Driver};
 use crate::config::{HistoryConfig, HistoryProcess, StoreKind};
 use crate::embedded::{EmbeddedStore, OpenError};
 use crate::leases::LeasesInMemory;
@@ -110,10 +110,19 @@ pub async fn perform(
     verb: Option<&'static str>,
     context: Context<HistoryProcess>,
 ) -> Result<(), StartError> {
+    perform_over(&ScyllaDriver, verb, context).await
+}
+
+/// The same, with Cassandra over another driver.
+pub async fn perform_over(
+    driver: &dyn Driver,
+    verb: Option<&'static str>,
+    context: Context<HistoryProcess>,
+) -> Result<(), StartError> {
     match verb {
-        None => start(context).await,
+        None => start(driver, context).await,
         Some(_) => {
-            let version = cassandra::migrate(&context.config.cassandra).await?;
+            let version = cassandra::migrate(driver, &context.config.cassandra).await?;
             tracing::info!(version, "the schema is up to date");
             context.tasks.end_process();
             Ok(())
@@ -121,7 +130,7 @@ pub async fn perform(
     }
 }
 
-async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
+async fn start(driver: &dyn Driver, context: Context<HistoryProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
     let own = tasks.child("history");
     let inside = Inside::load(&config.tls, config.listen, &own)?;
@@ -131,7 +140,8 @@ async fn start(context: Context<HistoryProcess>) -> Result<(), StartError> {
             (service.routes(), None)
         }
         StoreKind::Cassandra => {
-            let store = Arc::new(cassandra::open_when_ready(&config.cassandra, &own).await?);
+            let store = cassandra::open_when_ready(driver, &config.cassandra, &own).await?;
+            let store = Arc::new(store);
             let leases = Arc::new(store.leases());
             let door = StoreDoor::new(store.clone(), leases, config.history, own.clone());
             (door.routes(), Some(store))

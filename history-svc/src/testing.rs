@@ -28,6 +28,7 @@ pub struct Faults {
     answer_before_sync: AtomicBool,
     /// Counts down; the commit that finds 1 fails. 0: none fails.
     failing_in: AtomicU64,
+    failing_log: Mutex<Option<LogId>>,
     read_only: AtomicBool,
     delay_ms: AtomicU64,
     refused_log: Mutex<Option<LogId>>,
@@ -48,24 +49,20 @@ impl Faults {
         self.failing_in.store(n, Ordering::SeqCst);
     }
 
+    /// The same for the n-th commit that extends this log; others neither fail nor count.
+    pub fn fail_sync_of(&self, log: LogId, n: u64) {
+        *locked(&self.failing_log) = Some(log);
+        self.fail_sync(n);
+    }
+
     /// Refuses commits that extend this log, as a store without room does, until told otherwise.
     pub fn refuse_log(&self, log: Option<LogId>) {
-        *self
-            .refused_log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = log;
+        *locked(&self.refused_log) = log;
     }
 
     fn is_refused(&self, commits: &[Commit]) -> bool {
-        let refused = self
-            .refused_log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(log) = refused.as_ref().map(LogId::to_bytes) else {
-            return false;
-        };
-        let mut batches = commits.iter().flat_map(|commit| &commit.batches);
-        batches.any(|batch| batch.log_id == log)
+        let refused = *locked(&self.refused_log);
+        refused.is_some_and(|log| extends(commits, log))
     }
 
     /// Answers commits this much later.
@@ -82,15 +79,15 @@ impl Faults {
     }
 
     fn unsynced(&self) -> MutexGuard<'_, Vec<Commit>> {
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.unsynced)
     }
 
     /// Why commits are not passed on, if so. Those that write nothing need no sync.
-    fn refusal(&self, writes: bool) -> Option<(CommitStatus, &'static str)> {
+    fn refusal(&self, commits: &[Commit]) -> Option<(CommitStatus, &'static str)> {
         if self.killed.load(Ordering::SeqCst) {
             return Some((CommitStatus::Unknown, KILLED));
         }
-        if !writes {
+        if !commits.iter().any(writes) {
             return None;
         }
         if self.read_only.load(Ordering::SeqCst) {
@@ -98,6 +95,10 @@ impl Faults {
                 CommitStatus::Refused,
                 "read-only since a sync failed in a test",
             ));
+        }
+        let failing = *locked(&self.failing_log);
+        if failing.is_some_and(|log| !extends(commits, log)) {
+            return None;
         }
         let one_less = |left: u64| left.checked_sub(1);
         let left = self
@@ -109,6 +110,15 @@ impl Faults {
         }
         None
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn extends(commits: &[Commit], log: LogId) -> bool {
+    let mut batches = commits.iter().flat_map(|commit| &commit.batches);
+    batches.any(|batch| batch.log_id == log.to_bytes())
 }
 
 fn writes(commit: &Commit) -> bool {
@@ -158,7 +168,7 @@ impl EventStore for FaultyStore {
     }
 
     fn commit(&self, commits: Vec<Commit>) -> BoxFuture<'static, Vec<CommitOutcome>> {
-        if let Some((status, text)) = self.faults.refusal(commits.iter().any(writes)) {
+        if let Some((status, text)) = self.faults.refusal(&commits) {
             let refuse = |commit: Commit| outcome(commit.id, status, text);
             return ready(commits.into_iter().map(refuse).collect()).boxed();
         }

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use heddle_history::cassandra::{CassandraConfig, CassandraStore, migrate, open_when_ready};
+use heddle_history::cassandra::{
+    CassandraConfig, CassandraStore, ScyllaDriver, migrate, open_when_ready,
+};
 use heddle_history::store::{EventStore, Owner, StoreAnswer, StoreRead, TailRead};
 use heddle_kit::Tasks;
 use heddle_proto::ids::LogId;
@@ -187,9 +189,13 @@ async fn what_was_committed_survives_kills_of_the_node() {
         accept_low_replication: true,
         ..CassandraConfig::default()
     };
-    migrate(&config).await.unwrap();
+    migrate(&ScyllaDriver, &config).await.unwrap();
     let tasks = Tasks::new("test");
-    let store = Arc::new(open_when_ready(&config, &tasks).await.unwrap());
+    let store = Arc::new(
+        open_when_ready(&ScyllaDriver, &config, &tasks)
+            .await
+            .unwrap(),
+    );
     let (acknowledged, ending) = (
         Arc::new(AtomicU64::new(0)),
         Arc::new(AtomicBool::new(false)),
@@ -226,7 +232,9 @@ async fn what_was_committed_survives_kills_of_the_node() {
         promised.push(writer.await.unwrap());
     }
     // A history-svc that has seen nothing of it.
-    let fresh = open_when_ready(&config, &tasks).await.unwrap();
+    let fresh = open_when_ready(&ScyllaDriver, &config, &tasks)
+        .await
+        .unwrap();
     for (shard, promised) in (0..LOGS).zip(promised) {
         let (_, head) = take(&fresh, shard).await;
         assert!(head >= promised, "log {shard} ends at {head} of {promised}");

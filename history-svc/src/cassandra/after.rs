@@ -53,8 +53,8 @@ impl Inner {
         };
         let (partition, clustering) = (&cell.partition[..], &cell.clustering[..]);
         if cell.delete {
-            let values = (stamp, partition, clustering);
-            return self.db.write(&statements.delete, values).await;
+            let values = [stamp.into(), partition.into(), clustering.into()];
+            return self.db.write(&*statements.delete, &values).await;
         }
         let key = CellKey {
             table,
@@ -67,8 +67,13 @@ impl Inner {
         let key_len = buffer.len();
         cell::encode_value(&mut buffer, 0, &cell.value);
         let value = &buffer[key_len..];
-        let values = (partition, clustering, value, stamp);
-        self.db.write(&statements.write, values).await
+        let values = [
+            partition.into(),
+            clustering.into(),
+            value.into(),
+            stamp.into(),
+        ];
+        self.db.write(&*statements.write, &values).await
     }
 
     /// A committed head that a take-over may start from.
@@ -78,10 +83,10 @@ impl Inner {
         committed_head: u64,
         stamp: i64,
     ) -> Result<(), Failed> {
-        let values = (&log_id.as_bytes()[..], committed_head as i64, stamp);
-        self.db
-            .write(&self.db.statements.anchor_write, values)
-            .await
+        let id = &log_id.as_bytes()[..];
+        let values = [id.into(), (committed_head as i64).into(), stamp.into()];
+        let statement = &*self.db.statements.anchor_write;
+        self.db.write(statement, &values).await
     }
 
     /// Blanks bodies in committed rows.

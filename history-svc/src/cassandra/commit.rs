@@ -26,12 +26,7 @@ use super::tail::VerifyError;
 use crate::cell::{self, CellKey};
 use crate::event;
 use crate::refusal::{Refusal, does_not_follow, invalid, parse_log_id};
-use crate::row::Row;
-
-/// Events of one row at most; less than a bucket, so that no bucket stays empty between others.
-pub const ROW_EVENTS_MAX: usize = 1024;
-/// Bytes of one row at most; a mutation is bounded by half a segment of Cassandra's commit log.
-pub const ROW_BYTES_MAX: usize = 3 << 20;
+use crate::row::{ROW_BYTES_MAX, ROW_EVENTS_MAX, Row};
 
 /// What a commit writes.
 #[derive(Debug, Default)]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::session::ConnectError;
+
 heddle_kit::config! {
     /// The event store on Apache Cassandra or ScyllaDB.
     pub struct CassandraConfig {
@@ -48,6 +50,22 @@ impl CassandraConfig {
     /// How long one try may take.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms.max(1))
+    }
+
+    /// User and password; none: no authentication.
+    pub fn credentials(&self) -> Result<Option<(String, String)>, ConnectError> {
+        let Some(user) = self.user.clone() else {
+            return Ok(None);
+        };
+        let Some(file) = &self.password_file else {
+            return Ok(Some((user, String::new())));
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| ConnectError::Refused {
+            field: "cassandra.password_file",
+            reason: format!("{}: {error}", file.display()),
+        })?;
+        let password = text.trim_end_matches(['\r', '\n']).to_owned();
+        Ok(Some((user, password)))
     }
 
     /// How long tries go on.

@@ -11,14 +11,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
-use scylla::response::query_result::QueryResult;
-use scylla::statement::batch::{Batch, BatchType};
-use scylla::statement::{Consistency, SerialConsistency};
-use scylla::value::{CqlValue, Row};
 
 use super::owners::EPOCH_MAX;
 use super::schema::group;
 use super::session::SharedDb;
+use super::value::Applied;
 use crate::store::StoreError;
 
 /// Raises of one group that are tried, when others raise at the same time.
@@ -154,23 +151,26 @@ impl EpochTable {
         before: &HashMap<u32, Raised>,
         by: i64,
     ) -> Result<(), String> {
-        let mut batch = Batch::new(BatchType::Logged);
-        batch.set_consistency(Consistency::LocalQuorum);
-        batch.set_serial_consistency(Some(SerialConsistency::LocalSerial));
-        let mut values = Vec::with_capacity(shards.len());
+        let mut sets = Vec::with_capacity(shards.len());
         for &shard in shards {
             let epoch = before.get(&shard).map(|raised| raised.epoch);
             let next = epoch.unwrap_or(0) + 1;
             if next > EPOCH_MAX {
                 return Err(format!("shard {shard} has used up its epochs"));
             }
-            batch.append_statement(self.db.statements.epoch_raise.clone());
             let epoch = epoch.map(|epoch| epoch as i64);
-            values.push((next as i64, by, group, shard as i32, epoch));
+            sets.push(vec![
+                (next as i64).into(),
+                by.into(),
+                group.into(),
+                (shard as i32).into(),
+                epoch.into(),
+            ]);
         }
-        let result = self.db.session.batch(&batch, values).await;
-        let applied = applied(result.map_err(|error| error.to_string())?)?;
-        if !applied {
+        let (raise, mut answer) = (&self.db.statements.epoch_raise, Vec::new());
+        let raised = raise.run_conditionally(&sets, &mut answer).await;
+        raised.map_err(|error| error.to_string())?;
+        if !applied(&answer) {
             return Err("another owner raised it at the same time".to_owned());
         }
         Ok(())
@@ -184,7 +184,7 @@ fn lock(groups: &Mutex<HashMap<i32, Group>>) -> std::sync::MutexGuard<'_, HashMa
 async fn read_group(db: &SharedDb, group: i32) -> Result<HashMap<u32, Raised>, String> {
     type Found = (i32, Option<i64>, Option<i64>);
     let rows: Vec<Found> = db
-        .rows(&db.statements.epochs_read, (group,))
+        .rows(&*db.statements.epochs_read, &[group.into()])
         .await
         .map_err(|error| error.to_string())?;
     let raised = |(shard, epoch, by): Found| {
@@ -195,12 +195,7 @@ async fn read_group(db: &SharedDb, group: i32) -> Result<HashMap<u32, Raised>, S
     Ok(rows.into_iter().map(raised).collect())
 }
 
-/// Whether a conditional statement was applied: the first column says so, however many follow.
-pub fn applied(result: QueryResult) -> Result<bool, String> {
-    let rows: Vec<Row> = super::session::rows_of(result)?;
-    let first = rows.first().and_then(|row| row.columns.first());
-    match first {
-        Some(Some(CqlValue::Boolean(applied))) => Ok(*applied),
-        other => Err(format!("[applied] is {other:?}")),
-    }
+/// Whether a conditional statement was applied.
+pub fn applied(answer: &[Applied]) -> bool {
+    answer.first().is_some_and(|first| first.0)
 }

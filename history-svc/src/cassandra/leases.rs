@@ -48,7 +48,7 @@ impl Leases for LeasesOnCassandra {
             let asks = lease.ttl_ms > 0;
             let (node, incarnation) = (lease.node.clone(), lease.incarnation);
             write(&db, pool, lease).await.map_err(unavailable)?;
-            let rows = db.rows(&db.statements.leases_read, (pool,)).await;
+            let rows = db.rows(&*db.statements.leases_read, &[pool.into()]).await;
             let live = live(rows.map_err(unavailable)?);
             let own = live.iter().find(|other| other.node == node);
             if own.is_some_and(|other| other.incarnation > incarnation) {
@@ -79,22 +79,22 @@ async fn write(db: &SharedDb, pool: i32, lease: LeaseRequest) -> Result<(), Fail
     let ttl_ms = lease.ttl_ms.min(TTL_MAX_MS);
     let expires_s = ttl_ms.div_ceil(1000) as i32 + TTL_SPARE_S;
     let owned: Vec<i32> = lease.owned.iter().map(|shard| *shard as i32).collect();
-    let values = (
-        pool,
-        &lease.node,
-        lease.incarnation as i64,
-        ttl_ms as i32,
-        &lease.address,
-        lease.leaving,
-        owned,
-        expires_s,
-    );
-    db.write(&db.statements.lease_write, values).await
+    let values = [
+        pool.into(),
+        lease.node.as_str().into(),
+        (lease.incarnation as i64).into(),
+        (ttl_ms as i32).into(),
+        lease.address.as_str().into(),
+        lease.leaving.into(),
+        owned.as_slice().into(),
+        expires_s.into(),
+    ];
+    db.write(&*db.statements.lease_write, &values).await
 }
 
 async fn end(db: &SharedDb, pool: i32, node: &str, incarnation: u64) -> Result<(), Failed> {
-    let values = (pool, node, incarnation as i64);
-    db.write(&db.statements.lease_end, values).await
+    let values = [pool.into(), node.into(), (incarnation as i64).into()];
+    db.write(&*db.statements.lease_end, &values).await
 }
 
 /// node, incarnation, ttl, address, leaving, owned; when it was written (microseconds) and read

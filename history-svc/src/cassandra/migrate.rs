@@ -7,15 +7,16 @@
 
 use std::time::Duration;
 
-use scylla::client::session::Session;
-use scylla::statement::{SerialConsistency, Statement};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::config::CassandraConfig;
+use super::driver::{Driver, Session};
+use super::epoch::applied;
 use super::preflight::datacenter;
 use super::schema::{MIGRATIONS, Migration, VERSION};
-use super::session::{ConnectError, connect, rows_of};
+use super::session::{ConnectError, ask};
+use super::value::{NoRows, Value};
 
 /// A lock left behind by a migration that died is over after this (seconds).
 const LOCK_TTL_S: i32 = 300;
@@ -28,26 +29,28 @@ const LOCK: &str = "migrating";
 const DATACENTER: &str = "datacenter";
 
 /// Brings the schema up to date; answers its version.
-pub async fn migrate(config: &CassandraConfig) -> Result<i32, ConnectError> {
+pub async fn migrate(driver: &dyn Driver, config: &CassandraConfig) -> Result<i32, ConnectError> {
     check_name(&config.keyspace)?;
-    let session = connect(config, None).await?;
-    let here = datacenter(&session, config).await?;
-    prepare_keyspace(&session, config, &here).await?;
+    let session = driver.connect(config, None).await?;
+    let session = &*session;
+    let here = datacenter(session, config).await?;
+    prepare_keyspace(session, config, &here).await?;
     let holder = Uuid::new_v4().to_string();
-    lock(&session, config, &holder).await?;
-    let migrated = run(&session, config, &here).await;
+    lock(session, config, &holder).await?;
+    let migrated = run(session, config, &here).await;
     let unlock = format!(
         "DELETE FROM {}.schema_settings WHERE name = ? IF value = ?",
         config.keyspace
     );
-    if let Err(error) = conditional(&session, unlock, (LOCK, &holder)).await {
+    if let Err(error) = conditional(session, &unlock, &[LOCK.into(), holder.as_str().into()]).await
+    {
         tracing::warn!(%error, "the lock of the migration stays until it expires");
     }
     migrated
 }
 
 async fn run(
-    session: &Session,
+    session: &dyn Session,
     config: &CassandraConfig,
     datacenter: &str,
 ) -> Result<i32, ConnectError> {
@@ -57,34 +60,38 @@ async fn run(
     for step in MIGRATIONS.iter().filter(is_done) {
         tracing::info!(version = step.version, about = step.about, "migrating");
         for text in (step.statements)(&config.keyspace) {
-            change(session, text).await?;
+            change(session, &text).await?;
         }
         let done = format!(
             "INSERT INTO {}.schema_migrations (version, readers_from, about) VALUES (?, ?, ?)",
             config.keyspace
         );
-        let values = (step.version, step.readers_from, step.about);
-        session.query_unpaged(done, values).await?;
+        let values = [
+            step.version.into(),
+            step.readers_from.into(),
+            step.about.into(),
+        ];
+        session.query(&done, &values, &mut NoRows).await?;
     }
     let pin = format!(
         "INSERT INTO {}.schema_settings (name, value) VALUES (?, ?) IF NOT EXISTS",
         config.keyspace
     );
-    conditional(session, pin, (DATACENTER, datacenter)).await?;
+    conditional(session, &pin, &[DATACENTER.into(), datacenter.into()]).await?;
     Ok(VERSION)
 }
 
 /// The keyspace, and the two tables without which nothing can be locked. Their ids are fixed, so
 /// that two who make them at once make the same.
 async fn prepare_keyspace(
-    session: &Session,
+    session: &dyn Session,
     config: &CassandraConfig,
     datacenter: &str,
 ) -> Result<(), ConnectError> {
     let (keyspace, copies) = (&config.keyspace, config.replication_factor);
     change(
         session,
-        format!(
+        &format!(
             "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
              {{'class': 'NetworkTopologyStrategy', '{datacenter}': {copies}}}"
         ),
@@ -103,13 +110,13 @@ async fn prepare_keyspace(
         );
         let text =
             format!("CREATE TABLE IF NOT EXISTS {keyspace}.{table} ({columns}) WITH id = {id}");
-        change(session, text).await?;
+        change(session, &text).await?;
     }
     Ok(())
 }
 
 async fn lock(
-    session: &Session,
+    session: &dyn Session,
     config: &CassandraConfig,
     holder: &str,
 ) -> Result<(), ConnectError> {
@@ -120,7 +127,8 @@ async fn lock(
     );
     let deadline = Instant::now() + LOCK_WITHIN;
     let mut told = false;
-    while !conditional(session, text.clone(), (LOCK, holder)).await? {
+    let values = [LOCK.into(), holder.into()];
+    while !conditional(session, &text, &values).await? {
         if Instant::now() > deadline {
             return Err(ConnectError::Refused {
                 field: "cassandra.keyspace",
@@ -137,7 +145,7 @@ async fn lock(
 
 /// Refuses a schema that this binary does not know how to use.
 pub async fn check_version(
-    session: &Session,
+    session: &dyn Session,
     config: &CassandraConfig,
 ) -> Result<(), ConnectError> {
     let done = versions(session, config)
@@ -152,15 +160,14 @@ pub async fn check_version(
 
 /// The datacentre that the schema was made for.
 pub async fn pinned_datacenter(
-    session: &Session,
+    session: &dyn Session,
     config: &CassandraConfig,
 ) -> Result<Option<String>, ConnectError> {
     let text = format!(
         "SELECT value FROM {}.schema_settings WHERE name = '{DATACENTER}'",
         config.keyspace
     );
-    let rows: Vec<(Option<String>,)> =
-        rows_of(session.query_unpaged(text, ()).await?).map_err(ConnectError::Answer)?;
+    let rows: Vec<(Option<String>,)> = ask(session, &text, &[]).await?;
     Ok(rows.into_iter().next().and_then(|(value,)| value))
 }
 
@@ -173,14 +180,14 @@ pub fn not_migrated(keyspace: &str) -> ConnectError {
 }
 
 async fn versions(
-    session: &Session,
+    session: &dyn Session,
     config: &CassandraConfig,
 ) -> Result<Vec<(i32, i32)>, ConnectError> {
     let text = format!(
         "SELECT version, readers_from FROM {}.schema_migrations",
         config.keyspace
     );
-    rows_of(session.query_unpaged(text, ()).await?).map_err(ConnectError::Answer)
+    Ok(ask(session, &text, &[]).await?)
 }
 
 /// A later release may have made a schema that this binary would misread.
@@ -213,23 +220,17 @@ fn check_name(keyspace: &str) -> Result<(), ConnectError> {
     })
 }
 
-async fn change(session: &Session, text: String) -> Result<(), ConnectError> {
-    let mut statement = Statement::new(text);
-    statement.set_request_timeout(Some(CHANGE_TIMEOUT));
-    session.query_unpaged(statement, ()).await?;
-    Ok(())
+async fn change(session: &dyn Session, text: &str) -> Result<(), ConnectError> {
+    Ok(session.change(text, CHANGE_TIMEOUT).await?)
 }
 
 /// A conditional statement; whether it was applied.
 async fn conditional(
-    session: &Session,
-    text: String,
-    values: impl scylla::serialize::row::SerializeRow,
+    session: &dyn Session,
+    text: &str,
+    values: &[Value<'_>],
 ) -> Result<bool, ConnectError> {
-    let mut statement = Statement::new(text);
-    statement.set_serial_consistency(Some(SerialConsistency::LocalSerial));
-    let result = session.query_unpaged(statement, values).await?;
-    super::epoch::applied(result).map_err(ConnectError::Answer)
+    Ok(applied(&ask(session, text, values).await?))
 }
 
 #[cfg(test)]

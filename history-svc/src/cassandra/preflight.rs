@@ -4,22 +4,20 @@
 //! accepted, by name, that it may not be.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-
-use scylla::client::session::Session;
-use scylla::cluster::Node;
-use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy};
-use scylla::statement::Statement;
 
 use super::config::CassandraConfig;
+use super::driver::Session;
 use super::migrate;
-use super::session::{ConnectError, rows_of};
+use super::session::{ConnectError, ask};
 
 /// Copies below which one lost node may lose what was answered.
 const COPIES_MIN: u32 = 3;
 
 /// Checks all of it; answers the datacentre to work in.
-pub async fn check(session: &Session, config: &CassandraConfig) -> Result<String, ConnectError> {
+pub async fn check(
+    session: &dyn Session,
+    config: &CassandraConfig,
+) -> Result<String, ConnectError> {
     let replication = replication(session, config).await?;
     migrate::check_version(session, config).await?;
     let here = datacenter(session, config).await?;
@@ -53,14 +51,14 @@ pub async fn check(session: &Session, config: &CassandraConfig) -> Result<String
 
 /// The datacentre that was asked for, or that of the node that answers.
 pub async fn datacenter(
-    session: &Session,
+    session: &dyn Session,
     config: &CassandraConfig,
 ) -> Result<String, ConnectError> {
     if let Some(named) = &config.datacenter {
         return Ok(named.clone());
     }
     let local = "SELECT data_center FROM system.local";
-    let rows: Vec<(String,)> = ask(session, local).await?;
+    let rows: Vec<(String,)> = ask(session, local, &[]).await?;
     let first = rows.into_iter().next();
     first
         .map(|(name,)| name)
@@ -68,15 +66,15 @@ pub async fn datacenter(
 }
 
 async fn replication(
-    session: &Session,
+    session: &dyn Session,
     config: &CassandraConfig,
 ) -> Result<HashMap<String, String>, ConnectError> {
     let keyspace = &config.keyspace;
     let text = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
-    let found = session.query_unpaged(text, (keyspace,)).await?;
-    let rows: Vec<(HashMap<String, String>,)> = rows_of(found).map_err(ConnectError::Answer)?;
+    let rows: Vec<(Vec<(String, String)>,)> =
+        ask(session, text, &[keyspace.as_str().into()]).await?;
     match rows.into_iter().next() {
-        Some((replication,)) => Ok(replication),
+        Some((replication,)) => Ok(replication.into_iter().collect()),
         None => Err(migrate::not_migrated(keyspace)),
     }
 }
@@ -97,26 +95,17 @@ fn copies_in(replication: &HashMap<String, String>, datacenter: &str) -> u32 {
 }
 
 /// Asks each node of the datacentre, since each has its own settings.
-async fn check_commitlog(session: &Session, datacenter: &str) -> Result<(), ConnectError> {
-    let state = session.get_cluster_state();
-    let nodes = state.get_nodes_info().iter();
-    let here = |node: &&Arc<Node>| node.datacenter.as_deref() == Some(datacenter);
-    for node in nodes.filter(here) {
-        let mut statement =
-            Statement::new("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'");
-        let only = NodeIdentifier::Node(node.clone());
-        statement.set_load_balancing_policy(Some(SingleTargetLoadBalancingPolicy::new(only, None)));
-        let address = node.address;
-        let found = session.query_unpaged(statement, ()).await;
-        let rows: Vec<(Option<String>,)> = match found {
-            Ok(found) => rows_of(found).map_err(ConnectError::Answer)?,
+async fn check_commitlog(session: &dyn Session, datacenter: &str) -> Result<(), ConnectError> {
+    let text = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'";
+    for (address, told) in session.ask_each(datacenter, text).await? {
+        let mode = match told {
+            Ok(mode) => mode,
             Err(error) => {
                 // A node that is away acknowledges nothing; it is asked when we start next time.
                 tracing::warn!(%address, %error, "a node does not tell its commitlog_sync");
                 continue;
             }
         };
-        let mode = rows.into_iter().next().and_then(|(value,)| value);
         let mode = mode.unwrap_or_else(|| "unknown".to_owned());
         if !matches!(mode.as_str(), "group" | "batch") {
             return refused(
@@ -129,13 +118,6 @@ async fn check_commitlog(session: &Session, datacenter: &str) -> Result<(), Conn
         }
     }
     Ok(())
-}
-
-async fn ask<R>(session: &Session, text: &str) -> Result<Vec<R>, ConnectError>
-where
-    R: for<'f, 'm> scylla::deserialize::row::DeserializeRow<'f, 'm>,
-{
-    rows_of(session.query_unpaged(text, ()).await?).map_err(ConnectError::Answer)
 }
 
 fn refused<T>(field: &'static str, reason: String) -> Result<T, ConnectError> {

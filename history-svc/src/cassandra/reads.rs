@@ -192,8 +192,14 @@ impl Inner {
     ) -> Result<Vec<Record>, RowError> {
         let range = (from_seq as i64, to_seq.min(SEQ_MAX) as i64);
         let id = &log_id.as_bytes()[..];
-        let values = (id, bucket(from_seq), range.0, range.1, rows_max as i32);
-        let rows = self.db.rows(&self.db.statements.rows_up, values).await?;
+        let values = [
+            id.into(),
+            bucket(from_seq).into(),
+            range.0.into(),
+            range.1.into(),
+            (rows_max as i32).into(),
+        ];
+        let rows = self.db.rows(&*self.db.statements.rows_up, &values).await?;
         decode_all(log_id, rows)
     }
 
@@ -229,12 +235,13 @@ impl Inner {
             let limit = page_cells as i32;
             let page: Result<Vec<(Bytes, Option<Bytes>)>, _> = match &until {
                 None => {
-                    let values = (partition, &from, limit);
-                    self.db.rows(&statements.from, values).await
+                    let values = [partition.into(), from[..].into(), limit.into()];
+                    self.db.rows(&*statements.from, &values).await
                 }
                 Some(until) => {
-                    let values = (partition, &from, until, limit);
-                    self.db.rows(&statements.between, values).await
+                    let (from, until) = (&from[..], &until[..]);
+                    let values = [partition.into(), from.into(), until.into(), limit.into()];
+                    self.db.rows(&*statements.between, &values).await
                 }
             };
             let page = page.map_err(|error| ReadError::Unavailable(error.to_string()))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use heddle_kit::Tasks;
 
 use super::config::CassandraConfig;
+use super::driver::Driver;
 use super::session::ConnectError;
 use super::store::CassandraStore;
 
@@ -18,12 +19,13 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Opens the store; waits for nodes, and for a schema that is not there yet.
 pub async fn open_when_ready(
+    driver: &dyn Driver,
     config: &CassandraConfig,
     tasks: &Tasks,
 ) -> Result<CassandraStore, ConnectError> {
     let mut tries = 0u32;
     loop {
-        match CassandraStore::open(config, tasks).await {
+        match CassandraStore::open(driver, config, tasks).await {
             Err(error) if error.may_pass() => {
                 if tries.is_multiple_of(TRIES_PER_LINE) {
                     tracing::warn!(%error, "waiting for Cassandra");

@@ -5,51 +5,52 @@
 //! by it.
 
 use heddle_proto::internal::Table;
-use scylla::client::session::Session;
-use scylla::statement::prepared::PreparedStatement;
-use scylla::statement::{Consistency, SerialConsistency};
 
+use super::driver::{Prepared, Session};
 use super::schema::CELL_TABLES;
 use super::session::ConnectError;
+
+/// One of them.
+type Statement = Box<dyn Prepared>;
 
 /// Of one projection table.
 pub struct CellStatements {
     /// partition, clustering, value, timestamp
-    pub write: PreparedStatement,
+    pub write: Statement,
     /// timestamp, partition, clustering
-    pub delete: PreparedStatement,
+    pub delete: Statement,
     /// partition, from, at most
-    pub from: PreparedStatement,
+    pub from: Statement,
     /// partition, from, until, at most
-    pub between: PreparedStatement,
+    pub between: Statement,
 }
 
 /// All of them.
 pub struct Statements {
     /// log, bucket, first seq, value, timestamp
-    pub row_write: PreparedStatement,
+    pub row_write: Statement,
     /// log, bucket, first seq at most, at most
-    pub rows_down: PreparedStatement,
+    pub rows_down: Statement,
     /// log, bucket, first seq at least, first seq at most, at most
-    pub rows_up: PreparedStatement,
+    pub rows_up: Statement,
     /// log, committed head, timestamp
-    pub anchor_write: PreparedStatement,
+    pub anchor_write: Statement,
     /// log
-    pub anchor_read: PreparedStatement,
+    pub anchor_read: Statement,
     /// epoch, who, group, shard, epoch before
-    pub epoch_raise: PreparedStatement,
+    pub epoch_raise: Statement,
     /// group
-    pub epochs_read: PreparedStatement,
+    pub epochs_read: Statement,
     /// Any shard.
-    pub any_shard: PreparedStatement,
+    pub any_shard: Statement,
     /// Any row of a log.
-    pub any_row: PreparedStatement,
+    pub any_row: Statement,
     /// pool, node, incarnation, ttl_ms, address, leaving, owned, seconds until the row expires
-    pub lease_write: PreparedStatement,
+    pub lease_write: Statement,
     /// pool, node, incarnation
-    pub lease_end: PreparedStatement,
+    pub lease_end: Statement,
     /// pool
-    pub leases_read: PreparedStatement,
+    pub leases_read: Statement,
     cells: Vec<CellStatements>,
 }
 
@@ -90,7 +91,7 @@ mod text {
 
 impl Statements {
     /// Prepares all of them.
-    pub async fn prepare(session: &Session, keyspace: &str) -> Result<Self, ConnectError> {
+    pub async fn prepare(session: &dyn Session, keyspace: &str) -> Result<Self, ConnectError> {
         let plain = async |text: &str| prepare(session, &text.replace("{k}", keyspace)).await;
         let mut cells = Vec::with_capacity(CELL_TABLES.len());
         for (_, table) in CELL_TABLES {
@@ -102,17 +103,13 @@ impl Statements {
                 between: of_table(text::CELLS_BETWEEN).await?,
             });
         }
-        let mut epoch_raise = plain(text::EPOCH_RAISE).await?;
-        // Sent twice it could find its own work and call it another's: never by the driver.
-        epoch_raise.set_is_idempotent(false);
-        epoch_raise.set_serial_consistency(Some(SerialConsistency::LocalSerial));
         Ok(Self {
             row_write: plain(text::ROW_WRITE).await?,
             rows_down: plain(text::ROWS_DOWN).await?,
             rows_up: plain(text::ROWS_UP).await?,
             anchor_write: plain(text::ANCHOR_WRITE).await?,
             anchor_read: plain(text::ANCHOR_READ).await?,
-            epoch_raise,
+            epoch_raise: plain(text::EPOCH_RAISE).await?,
             epochs_read: plain(text::EPOCHS_READ).await?,
             any_shard: plain(text::ANY_SHARD).await?,
             any_row: plain(text::ANY_ROW).await?,
@@ -131,10 +128,6 @@ impl Statements {
     }
 }
 
-async fn prepare(session: &Session, text: &str) -> Result<PreparedStatement, ConnectError> {
-    let mut statement = session.prepare(text).await?;
-    statement.set_consistency(Consistency::LocalQuorum);
-    // Written again as it was, with its own timestamp, a statement changes nothing.
-    statement.set_is_idempotent(true);
-    Ok(statement)
+async fn prepare(session: &dyn Session, text: &str) -> Result<Statement, ConnectError> {
+    session.prepare(text).await.map_err(ConnectError::Prepare)
 }

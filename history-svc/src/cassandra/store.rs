@@ -13,6 +13,7 @@ use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::config::CassandraConfig;
+use super::driver::Driver;
 use super::epoch::EpochTable;
 use super::heads::Heads;
 use super::lane::{self, Job};
@@ -20,7 +21,7 @@ use super::leases::{self, LeasesOnCassandra};
 use super::migrate::migrate;
 use super::owners::{Owner, Owners};
 use super::preflight;
-use super::session::{ConnectError, Db, SharedDb, connect};
+use super::session::{ConnectError, Db, SharedDb};
 use crate::leases::NODES_MAX;
 use crate::store::{EventStore, ReadResult, StoreError, StoreRead, outcome};
 
@@ -51,13 +52,18 @@ pub struct CassandraStore {
 
 impl CassandraStore {
     /// Connects, checks what has to hold, prepares. Lanes are tasks of `tasks`.
-    pub async fn open(config: &CassandraConfig, tasks: &Tasks) -> Result<Self, ConnectError> {
+    pub async fn open(
+        driver: &dyn Driver,
+        config: &CassandraConfig,
+        tasks: &Tasks,
+    ) -> Result<Self, ConnectError> {
         if config.migrate_at_start {
-            migrate(config).await?;
+            migrate(driver, config).await?;
         }
-        let datacenter = preflight::check(&connect(config, None).await?, config).await?;
-        let session = connect(config, Some(&datacenter)).await?;
-        let db = Arc::new(Db::open(session, config).await?);
+        let anywhere = driver.connect(config, None).await?;
+        let datacenter = preflight::check(&*anywhere, config).await?;
+        let session = driver.connect(config, Some(&datacenter)).await?;
+        let db = Arc::new(Db::open(&*session, config).await?);
         refuse_lost_epochs(&db).await?;
         let inner = Inner {
             epochs: EpochTable::new(db.clone()),
@@ -86,8 +92,9 @@ impl CassandraStore {
         LeasesOnCassandra::new(self.inner.db.clone(), leases::POOL, NODES_MAX)
     }
 
-    #[cfg(test)]
-    pub fn inner(&self) -> &Inner {
+    /// What tests look into.
+    #[cfg(any(test, feature = "contract"))]
+    pub(super) fn inner(&self) -> &Inner {
         &self.inner
     }
 
@@ -171,13 +178,16 @@ impl EventStore for CassandraStore {
 async fn refuse_lost_epochs(db: &Db) -> Result<(), ConnectError> {
     let answer = |error: super::session::Failed| ConnectError::Answer(error.to_string());
     let shards: Vec<(i32,)> = db
-        .rows(&db.statements.any_shard, ())
+        .rows(&*db.statements.any_shard, &[])
         .await
         .map_err(answer)?;
     if !shards.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(i64,)> = db.rows(&db.statements.any_row, ()).await.map_err(answer)?;
+    let rows: Vec<(i64,)> = db
+        .rows(&*db.statements.any_row, &[])
+        .await
+        .map_err(answer)?;
     if rows.is_empty() {
         return Ok(());
     }

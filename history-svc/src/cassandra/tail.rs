@@ -115,8 +115,8 @@ impl Inner {
 
     /// A committed head of the log that never expires; 0: none was written.
     pub async fn anchor(&self, log_id: &LogId) -> Result<u64, Failed> {
-        let statement = &self.db.statements.anchor_read;
-        let rows: Vec<(Option<i64>,)> = self.db.rows(statement, (&log_id.as_bytes()[..],)).await?;
+        let (statement, id) = (&*self.db.statements.anchor_read, &log_id.as_bytes()[..]);
+        let rows: Vec<(Option<i64>,)> = self.db.rows(statement, &[id.into()]).await?;
         let found = rows.into_iter().next().and_then(|(head,)| head);
         Ok(found.map_or(0, |head| head as u64))
     }
@@ -159,8 +159,17 @@ impl Inner {
         first_seq_max: i64,
         rows_max: i32,
     ) -> Result<Vec<Record>, RowError> {
-        let values = (&log_id.as_bytes()[..], bucket, first_seq_max, rows_max);
-        let rows = self.db.rows(&self.db.statements.rows_down, values).await?;
+        let id = &log_id.as_bytes()[..];
+        let values = [
+            id.into(),
+            bucket.into(),
+            first_seq_max.into(),
+            rows_max.into(),
+        ];
+        let rows = self
+            .db
+            .rows(&*self.db.statements.rows_down, &values)
+            .await?;
         decode_all(log_id, rows)
     }
 
@@ -174,8 +183,14 @@ impl Inner {
         let first_seq = record.row.first_seq;
         let value = record::encode(&row::key(log_id, first_seq), record);
         let id = &log_id.as_bytes()[..];
-        let values = (id, bucket(first_seq), first_seq as i64, value, stamp);
-        self.db.write(&self.db.statements.row_write, values).await
+        let values = [
+            id.into(),
+            bucket(first_seq).into(),
+            (first_seq as i64).into(),
+            value[..].into(),
+            stamp.into(),
+        ];
+        self.db.write(&*self.db.statements.row_write, &values).await
     }
 
     /// Whether the owner still is, by a read of the epoch that begins now.

@@ -1,6 +1,12 @@
 //! The law of [`EventStore`] as tests, for every backend.
 //!
-//! A backend's tests call [`suite`] with a way to make an empty store.
+//! A backend's tests call [`suite`] with a way to make an empty store. The feature `contract` makes
+//! it a part of the library, for backends outside the workspace.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a library of tests may panic as tests may"
+)]
 
 mod commits;
 pub mod leases;

@@ -1,27 +1,24 @@
 //! Every statement that a store has prepared, as the node lists them: explicit timestamps.
 
 use heddle_proto::internal::{Blank, Cell, Table};
-use scylla::value::CqlTimestamp;
 
 use super::*;
 use crate::cassandra::schema::CELL_TABLES;
-use crate::cassandra::session::rows_of;
+use crate::cassandra::session::ask;
 use crate::contract::{all_rows, batch, commit, log, put_ok, rows_of as read_rows, take};
 
 /// What the node has prepared for this keyspace.
 async fn prepared(bench: &Bench) -> Vec<String> {
-    let session = connect(&bench.config, None).await.unwrap();
+    let session = bench.session().await;
     let text = "SELECT query_string FROM system.prepared_statements";
-    let found = session.query_unpaged(text, ()).await.unwrap();
-    let all: Vec<(String,)> = rows_of(found).unwrap();
+    let all: Vec<(String,)> = ask(&*session, text, &[]).await.unwrap();
     let own = format!("{}.", bench.config.keyspace);
     let texts = all.into_iter().map(|(text,)| text);
     texts.filter(|text| text.contains(&own)).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_write_is_without_an_explicit_timestamp() {
-    let Some(bench) = Bench::new().await else {
+pub async fn no_write_is_without_an_explicit_timestamp(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
         return;
     };
     let store = dynamic(&bench.open().await);
@@ -77,21 +74,15 @@ async fn no_write_is_without_an_explicit_timestamp() {
 
 /// What the node holds was written at epoch * 2^32 and a bit, not at some clock's time.
 async fn every_cell_has_the_epochs_timestamp(bench: &Bench, epoch: u64) {
-    let session = connect(&bench.config, None).await.unwrap();
+    let session = bench.session().await;
     let keyspace = &bench.config.keyspace;
     let tables = CELL_TABLES.iter().map(|(table, name)| (*table, *name));
     for (table, name) in tables.chain([(Table::Unspecified, "log")]) {
         let text = format!("SELECT WRITETIME(value) FROM {keyspace}.{name}");
-        let found = session.query_unpaged(text, ()).await.unwrap();
-        let times: Vec<(Option<i64>,)> = rows_of(found).unwrap();
+        let times: Vec<(Option<i64>,)> = ask(&*session, &text, &[]).await.unwrap();
         for (time,) in times {
             let time = time.unwrap() as u64;
-            assert_eq!(
-                time >> 32,
-                epoch,
-                "{table:?}: {:?}",
-                CqlTimestamp(time as i64)
-            );
+            assert_eq!(time >> 32, epoch, "{table:?}: {time}");
         }
     }
 }

@@ -62,9 +62,8 @@ fn members() -> CellsRead {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_was_cut_short_is_finished_or_gone() {
-    let Some(bench) = Bench::new().await else {
+pub async fn a_commit_that_was_cut_short_is_finished_or_gone(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
         return;
     };
     let (first, second) = (bench.open().await, bench.open().await);
@@ -133,9 +132,8 @@ async fn a_commit_that_was_cut_short_is_finished_or_gone() {
     bench.remove().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_former_owner_says_no_ok_and_wins_no_row() {
-    let Some(bench) = Bench::new().await else {
+pub async fn a_former_owner_says_no_ok_and_wins_no_row(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
         return;
     };
     let (first, second) = (bench.open().await, bench.open().await);
@@ -171,9 +169,8 @@ async fn a_former_owner_says_no_ok_and_wins_no_row() {
     bench.remove().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logs_go_on_from_bucket_to_bucket() {
-    let Some(bench) = Bench::new().await else {
+pub async fn logs_go_on_from_bucket_to_bucket(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
         return;
     };
     let store = dynamic(&bench.open().await);
@@ -226,9 +223,8 @@ async fn logs_go_on_from_bucket_to_bucket() {
     bench.remove().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_has_lost_what_was_committed_is_not_served() {
-    let Some(bench) = Bench::new().await else {
+pub async fn a_log_that_has_lost_what_was_committed_is_not_served(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
         return;
     };
     let first = bench.open().await;
@@ -240,14 +236,15 @@ async fn a_log_that_has_lost_what_was_committed_is_not_served() {
         )
         .await;
     }
-    let session = connect(&bench.config, None).await.unwrap();
+    let session = bench.session().await;
     let text = format!(
         "DELETE FROM {}.log USING TIMESTAMP {} WHERE log_id = ? AND bucket = 0 AND first_seq = 2",
         bench.config.keyspace,
         (epoch << 32) + 5000
     );
     let id = log(1).to_bytes();
-    session.query_unpaged(text, (&id[..],)).await.unwrap();
+    let values = [id[..].into()];
+    session.query(&text, &values, &mut NoRows).await.unwrap();
     let second = bench.open().await;
     let next = take(&dynamic(&second)).await;
     let lost = load(&dynamic(&second), next).await;
@@ -268,9 +265,8 @@ async fn a_log_that_has_lost_what_was_committed_is_not_served() {
 
 /// A shard moves from one history-svc to another and back: whatever either remembers, reads through
 /// both bring what was granted.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reads_through_another_history_svc_see_all() {
-    let Some(bench) = Bench::new().await else {
+pub async fn reads_through_another_history_svc_see_all(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
         return;
     };
     let (one, other) = (bench.open().await, bench.open().await);
