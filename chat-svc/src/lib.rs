@@ -10,6 +10,7 @@
 pub mod cells;
 pub mod config;
 pub mod conversation;
+mod gateways;
 pub mod mailbox;
 pub mod nodes;
 mod notify_link;

@@ -5,6 +5,7 @@
 
 use crate::{
     config::ChatConfig,
+    gateways::{Gateways, Stream as GatewayStream},
     nodes::{Announcements, Keeper, Me, Placement, door::PeerDoor, peers::Peers},
     notify_link,
     shard::{
@@ -45,6 +46,7 @@ pub struct ChatService {
     shards: Arc<[ShardQueues]>,
     tasks: Tasks,
     next_edge: Arc<AtomicU64>,
+    gateways: Arc<Gateways>,
     announcements: Arc<Announcements>,
     placement: Arc<watch::Sender<Arc<Placement>>>,
     renew: Arc<Notify>,
@@ -148,6 +150,7 @@ impl ChatService {
             shards: shards.into(),
             tasks,
             next_edge: Arc::new(AtomicU64::new(1)),
+            gateways: Arc::default(),
             announcements: Announcements::new(shard_count),
             placement: Arc::new(watch::Sender::new(Arc::new(placement))),
             renew: Arc::default(),
@@ -229,14 +232,35 @@ impl ChatService {
         }
     }
 
+    /// Takes a frame, unless a newer stream of the same gateway has begun; false then.
+    fn take(
+        &self,
+        edge: &Arc<Edge>,
+        stream: &mut Option<GatewayStream>,
+        frame: EdgeRequest,
+    ) -> bool {
+        if stream.is_none() {
+            *stream = self.gateways.begin(&frame.gateway_id, frame.generation);
+        }
+        stream
+            .as_ref()
+            .is_some_and(|stream| stream.pass(|| self.dispatch(edge, frame.commands)))
+    }
+
     async fn read_edge(self, edge: Arc<Edge>, mut frames: Streaming<EdgeRequest>) {
+        let mut stream = None;
         loop {
             let frame = tokio::select! {
                 frame = frames.message() => frame,
                 () = self.tasks.stopping().cancelled() => break,
             };
             match frame {
-                Ok(Some(frame)) => self.dispatch(&edge, frame.commands),
+                Ok(Some(frame)) => {
+                    if !self.take(&edge, &mut stream, frame) {
+                        tracing::info!(edge = edge.id, "the gateway has begun a newer stream");
+                        break;
+                    }
+                }
                 Ok(None) => break,
                 Err(status) => {
                     tracing::info!(edge = edge.id, %status, "a gateway's stream broke");

@@ -65,6 +65,9 @@ heddle_kit::config! {
         pub region: String = String::new(),
         /// Sessions that this gateway is made for: says how loaded it is.
         pub sessions_max: u32 = 50_000,
+        /// A drill: while this file is there, live deliveries are dropped, and devices read from
+        /// the store what they miss, within a heartbeat; none: nothing is ever dropped so.
+        pub drop_deliveries_file: Option<String> = None,
     sections
         /// How many sessions may open at once.
         pub admission: AdmissionOptions,

@@ -16,6 +16,8 @@ pub struct Metrics {
     pub sessions: UpDownCounter<i64>,
     /// Live deliveries that a session could not take and reads from the store.
     pub behind: Counter<u64>,
+    /// Live deliveries that a drill dropped.
+    pub dropped: Counter<u64>,
     /// From an event's time to its delivery into a session, of some.
     pub delivered: Histogram<f64>,
     /// From an event's time to the recipient's acknowledgement, of some.
@@ -33,6 +35,10 @@ impl Metrics {
             behind: telemetry::counter(
                 "heddle.gateway.deliveries_behind",
                 "Live deliveries that a session reads from the store instead",
+            ),
+            dropped: telemetry::counter(
+                "heddle.gateway.deliveries_dropped",
+                "Live deliveries that a drill dropped",
             ),
             delivered: telemetry::seconds(
                 "heddle.message.delivery.latency",

@@ -16,7 +16,7 @@ use heddle_proto::{
     },
     v1::{self, Cursor, ErrorReason, GoAwayReason},
 };
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 impl ShardLinks {
     /// A frame arrives from a node.
@@ -25,8 +25,13 @@ impl ShardLinks {
             self.announced(edge, node, map);
         }
         self.results(edge, node, frame.results);
-        for delivery in &frame.deliveries {
-            deliver(edge, delivery, &frame.bodies);
+        if self.dropping.load(Ordering::Relaxed) {
+            let dropped = frame.deliveries.len() as u64;
+            edge.metrics.dropped.add(dropped, &[]);
+        } else {
+            for delivery in &frame.deliveries {
+                deliver(edge, delivery, &frame.bodies);
+            }
         }
         for ephemeral in frame.ephemerals {
             pass_on(edge, ephemeral);

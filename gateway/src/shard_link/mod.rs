@@ -1,12 +1,14 @@
 //! Shard link: commands to the owners of conversations and mailboxes, and what they say.
 //!
-//! One stream for each chat node (`node`). `routes` knows which node owns which log, `pending` whom
-//! each answer is for, `held` which commands wait for a new owner.
+//! One stream for each chat node (`node`), whose deliveries `drill` may have dropped. `routes`
+//! knows which node owns which log, `pending` whom each answer is for, `held` which commands wait
+//! for a new owner.
 //!
 //! Invariant: each command that wants an answer gets one: the owner's, or a fault when no owner
 //! came within `hold_max_ms`. Commands of one sender to one log leave in the order in which they
 //! came, held or not. Of the locks, `held` is taken before `table`, and `routes` last.
 
+mod drill;
 mod frame;
 mod held;
 mod node;
@@ -48,6 +50,8 @@ pub struct ShardLinks {
     held_max: usize,
     /// The gateway has drained.
     abandoned: AtomicBool,
+    /// Live deliveries are dropped, see `drill`.
+    dropping: AtomicBool,
 }
 
 impl ShardLinks {
@@ -63,6 +67,7 @@ impl ShardLinks {
             hold_max_ms,
             held_max,
             abandoned: AtomicBool::new(false),
+            dropping: AtomicBool::new(false),
         }
     }
 
@@ -71,6 +76,7 @@ impl ShardLinks {
         for index in 0..edge.shards.nodes.len() {
             node::start(edge, tasks, stop.clone(), index);
         }
+        drill::start(edge, tasks, stop.clone());
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -13,6 +13,7 @@ use heddle_kit::{
     link::{Outbox, OutboxOptions, TrySendError, outbox},
 };
 use heddle_proto::internal::{Command, EdgeRequest, shard_service_client::ShardServiceClient};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -24,6 +25,8 @@ const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Node {
     link: Link,
     outbox: RwLock<Option<Outbox<Command>>>,
+    /// Of the stream that was begun last.
+    generation: AtomicU64,
 }
 
 impl Node {
@@ -32,6 +35,7 @@ impl Node {
         Self {
             link,
             outbox: RwLock::new(None),
+            generation: AtomicU64::new(0),
         }
     }
 
@@ -70,12 +74,13 @@ impl ShardLinks {
             ..Default::default()
         };
         let (outbox, frames) = outbox(OutboxOptions::default(), build);
+        let node = &self.nodes[index];
         let hello = EdgeRequest {
             gateway_id: edge.gateway_id.clone(),
             commands: Vec::new(),
+            generation: node.generation.fetch_add(1, Ordering::Relaxed) + 1,
         };
         let frames = stream::once(async { hello }).chain(frames);
-        let node = &self.nodes[index];
         *node.outbox.write().unwrap_or_else(PoisonError::into_inner) = Some(outbox);
         let ended = self.listen(edge, index, frames).await;
         self.disconnected(edge, index);
