@@ -6,11 +6,11 @@
 
 use crate::{keys::Signer, missing, wait::eventually, world::Failure};
 use heddle_lab::target::{Target, TokenMint};
-use heddle_plan::{Ports, Service, Size, Stores, text, url};
+use heddle_plan::{Places, Service, Size, Stores, text, url};
 use heddle_proto::internal::{LeaseRequest, LiveNode, store_service_client::StoreServiceClient};
 use std::{
     collections::BTreeSet,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -60,19 +60,19 @@ pub fn command(binary: &Path, settings: &[String]) -> Command {
     command
 }
 
-/// A port that was free a moment ago; `held` keeps it until all are chosen.
-fn free(held: &mut Vec<TcpListener>) -> Result<u16, Failure> {
+/// A place that was free a moment ago; `held` keeps it until all are chosen.
+fn free(held: &mut Vec<TcpListener>) -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let port = listener.local_addr()?.port();
+    let address = listener.local_addr()?;
     held.push(listener);
-    Ok(port)
+    Ok(address)
 }
 
 /// The processes.
 pub struct Cluster {
     _dir: TempDir,
     binaries: PathBuf,
-    ports: Ports,
+    places: Places,
     chat: Vec<Service>,
     private_pem: PathBuf,
     others: Vec<Child>,
@@ -97,6 +97,7 @@ impl Cluster {
             keyspace: None,
             redis: Vec::new(),
             auth: text("gateway.auth.key_file", &public_pem.display().to_string()),
+            certificates: None,
         };
         let size = Size {
             chat: chat_nodes,
@@ -104,14 +105,14 @@ impl Cluster {
             ..Size::default()
         };
         let mut held = Vec::new();
-        let ports = Ports::choose(size.over(&stores), |_| free(&mut held))?;
-        let (chat, others): (Vec<_>, Vec<_>) = heddle_plan::services(&ports, &stores)
+        let places = Places::choose(size.over(&stores), |_| free(&mut held))?;
+        let (chat, others): (Vec<_>, Vec<_>) = heddle_plan::services(&places, &stores)
             .into_iter()
             .partition(|service| service.binary == "chat-svc");
         let mut cluster = Self {
             _dir: dir,
             binaries,
-            ports,
+            places,
             chat,
             private_pem,
             others: Vec::new(),
@@ -137,7 +138,7 @@ impl Cluster {
     /// Where clients connect, and how they sign in.
     pub fn target(&self) -> Result<Target, Failure> {
         Ok(Target {
-            url: url(self.ports.gateway[0]),
+            url: url(self.places.gateway[0]),
             others: Vec::new(),
             tokens: TokenMint::ed25519_pem(&self.private_pem)?,
         })
@@ -171,7 +172,7 @@ impl Cluster {
 
     /// Who has leases, as history-svc says.
     pub async fn leases(&self) -> Result<Vec<LiveNode>, Failure> {
-        let url = url(self.ports.history[0]);
+        let url = url(self.places.history[0]);
         let ask = LeaseRequest {
             node: "observer".into(),
             ..Default::default()

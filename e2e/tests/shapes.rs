@@ -114,6 +114,9 @@ async fn nobody_listens_in_the_clear_beyond_loopback() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Names another program to be history-svc, such as one over another driver.
+const HISTORY_PROGRAM: &str = "HISTORY_PROGRAM";
+
 /// The same, with the event store on a real Cassandra node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_five_processes_on_cassandra() -> Result<(), Failure> {
@@ -129,14 +132,27 @@ async fn as_five_processes_on_cassandra() -> Result<(), Failure> {
         "cassandra.replication_factor=1".into(),
         "cassandra.accept_low_replication=true".into(),
     ];
-    let mut migrate = command(&binaries.join("history-svc"), &store);
+    let history = std::env::var_os(HISTORY_PROGRAM).map(PathBuf::from);
+    let history = history.unwrap_or_else(|| binaries.join("history-svc"));
+    let mut migrate = command(&history, &store);
     assert!(migrate.arg("migrate").status().await?.success());
-    five_processes(&binaries, &store, None).await
+    five_processes_with(&binaries, &history, &store, None).await
 }
 
 /// Runs the scenario over binaries; `store`: what history-svc is told beside the usual.
 async fn five_processes(
     binaries: &Path,
+    store: &[String],
+    certificates: Option<&Path>,
+) -> Result<(), Failure> {
+    let history = binaries.join("history-svc");
+    five_processes_with(binaries, &history, store, certificates).await
+}
+
+/// The same, with this program as history-svc.
+async fn five_processes_with(
+    binaries: &Path,
+    history: &Path,
     store: &[String],
     certificates: Option<&Path>,
 ) -> Result<(), Failure> {
@@ -148,11 +164,12 @@ async fn five_processes(
     let mut processes = Vec::new();
     for service in BINARIES {
         let mut settings = places.settings(service, dir.path(), &key);
+        let mut program = binaries.join(service);
         if service == "history-svc" {
             settings.extend_from_slice(store);
+            program = history.to_owned();
         }
-        let mut command = command(&binaries.join(service), &settings);
-        processes.push(command.spawn()?);
+        processes.push(command(&program, &settings).spawn()?);
     }
     two_people_chat(&format!("http://{}", places.gateway), &signer).await?;
     if let Some(certificates) = certificates {

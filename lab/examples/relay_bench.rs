@@ -48,6 +48,7 @@ async fn measure() -> Outcome {
         let port = free_port()?;
         let data = dir.path().display().to_string();
         let server = Server::start(ServerSpec {
+            within: Vec::new(),
             program: std::env::current_exe()?,
             args: vec![mode.into(), port.to_string(), data],
             env: Vec::new(),

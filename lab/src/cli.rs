@@ -11,7 +11,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchOptions, compare::CompareOptions};
-use crate::faults::{self, FaultError, cluster::Kind, cycles::CycleOptions, power::PowerOptions};
+use crate::faults::cluster::{Kind, RollingOptions};
+use crate::faults::{self, FaultError, cycles::CycleOptions, power::PowerOptions};
+use crate::process::network;
 use crate::profile::{self, ProfileOptions};
 use crate::relay::{Mode, serve};
 use crate::replay::{self, ReplayOptions};
@@ -61,6 +63,16 @@ enum Command {
     Pause(CycleOptions),
     /// Kill everything at once, engines among it
     Everything(CycleOptions),
+    /// Drop all live deliveries at the gateways for a minute
+    DropDeliveries(CycleOptions),
+    /// Send each message many times at once while owners are killed
+    DuplicateSends(CycleOptions),
+    /// Drop thousands of sessions at once
+    Reconnect(CycleOptions),
+    /// Drain and start again every process, one after the other
+    Rolling(RollingOptions),
+    /// Cut a chat node off from history, from gateways or from its peers, one way and both
+    Partition(CycleOptions),
     /// Kill what pushes depend on, and let the provider fall into bad moods
     Push(CycleOptions),
     /// Cut the power of the server's disk at random instants and check what everybody got
@@ -84,6 +96,13 @@ enum RelayMode {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Before there is a second thread: a network is a process's own as long as it has one.
+    if matches!(arguments.command, Command::Partition(_))
+        && let Err(error) = network::enter()
+    {
+        eprintln!("error: no network of one's own: {error}; this takes root and iproute2");
+        return ExitCode::from(IMPOSSIBLE);
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -125,6 +144,11 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::RedisDown(options) => strike(Kind::RedisDown, &options).await,
         Command::Pause(options) => strike(Kind::Pause, &options).await,
         Command::Everything(options) => strike(Kind::Everything, &options).await,
+        Command::DropDeliveries(options) => strike(Kind::DropDeliveries, &options).await,
+        Command::DuplicateSends(options) => strike(Kind::DuplicateSends, &options).await,
+        Command::Reconnect(options) => strike(Kind::Reconnect, &options).await,
+        Command::Partition(options) => strike(Kind::Partition, &options).await,
+        Command::Rolling(options) => Ok(faults::cluster::roll(&options).await?),
         Command::Push(options) => Ok(faults::push::run(&options).await?),
         Command::Power(options) => Ok(faults::power::run(&options).await?),
         Command::Full(options) => Ok(faults::full::run(&options).await?),

@@ -3,7 +3,12 @@
 //! Pure, and the one place that knows it: `cargo xtask cluster`, the lab's fault suites and the
 //! scenarios start what is planned here.
 //!
+//! All is on this machine: on loopback and in the clear, or, with certificates, at any address of
+//! it.
+//!
 //! Invariant: every address that a process is told is one where another of the plan listens.
+
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// Shards of the cluster, whatever the number of chat nodes: it must not change on a store.
 pub const SHARDS: u32 = 16;
@@ -50,6 +55,9 @@ pub struct Stores {
     pub redis: Vec<String>,
     /// How gateways check tokens: a setting.
     pub auth: String,
+    /// The directory of what `heddle certs` made; none: services speak in the clear, which they do
+    /// on loopback only.
+    pub certificates: Option<String>,
 }
 
 impl Size {
@@ -64,25 +72,28 @@ impl Size {
     }
 }
 
-/// Where everything listens, all on 127.0.0.1.
+/// Where everything listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ports {
+pub struct Places {
     /// history-svc.
-    pub history: Vec<u16>,
+    pub history: Vec<SocketAddr>,
     /// presence-svc.
-    pub presence: Vec<u16>,
+    pub presence: Vec<SocketAddr>,
     /// notify-svc.
-    pub notify: Vec<u16>,
+    pub notify: Vec<SocketAddr>,
     /// Chat nodes.
-    pub chat: Vec<u16>,
+    pub chat: Vec<SocketAddr>,
     /// Gateways.
-    pub gateway: Vec<u16>,
+    pub gateway: Vec<SocketAddr>,
 }
 
-impl Ports {
-    /// A port for each, by `free`, which is told the service.
-    pub fn choose<E>(size: Size, mut free: impl FnMut(&str) -> Result<u16, E>) -> Result<Self, E> {
-        let mut some = |service: &str, count: usize| -> Result<Vec<u16>, E> {
+impl Places {
+    /// A place for each, by `free`, which is told the service.
+    pub fn choose<E>(
+        size: Size,
+        mut free: impl FnMut(&str) -> Result<SocketAddr, E>,
+    ) -> Result<Self, E> {
+        let mut some = |service: &str, count: usize| -> Result<Vec<SocketAddr>, E> {
             (0..count).map(|_| free(service)).collect()
         };
         Ok(Self {
@@ -103,14 +114,19 @@ pub struct Service {
     /// The program.
     pub binary: &'static str,
     /// Where it listens.
-    pub port: u16,
+    pub address: SocketAddr,
     /// What it is told, each `field=value`.
     pub settings: Vec<String>,
 }
 
-/// Where a port of this machine is.
-pub fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
+/// A port of 127.0.0.1.
+pub fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Where clients find a gateway.
+pub fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
 }
 
 /// A setting whose value is a text.
@@ -123,48 +139,73 @@ fn list(field: &str, values: impl IntoIterator<Item = String>) -> String {
     format!("{field}=[{}]", quoted.join(","))
 }
 
-fn urls(field: &str, ports: &[u16]) -> String {
-    list(field, ports.iter().map(|port| url(*port)))
+/// Where services find each other.
+fn urls(field: &str, stores: &Stores, places: &[SocketAddr]) -> String {
+    let url = |address: &SocketAddr| match stores.certificates {
+        Some(_) => format!("https://{address}"),
+        None => url(*address),
+    };
+    list(field, places.iter().map(url))
 }
 
 /// The processes, in the order in which they are started (any would do).
-pub fn services(ports: &Ports, stores: &Stores) -> Vec<Service> {
+pub fn services(places: &Places, stores: &Stores) -> Vec<Service> {
     let mut services = Vec::new();
-    let mut add = |binary, ports: &[u16], settings: &dyn Fn(usize) -> Vec<String>| {
-        for (number, port) in (1..).zip(ports) {
+    let urls = |field, places| urls(field, stores, places);
+    let mut add = |binary, places: &[SocketAddr], settings: &dyn Fn(usize) -> Vec<String>| {
+        for (number, address) in (1..).zip(places) {
             let mut settings = settings(number);
-            settings.push(text("listen", &format!("127.0.0.1:{port}")));
+            settings.push(text("listen", &address.to_string()));
+            settings.extend(tls(stores, binary));
             services.push(Service {
                 name: format!("{binary}/{number}"),
                 binary,
-                port: *port,
+                address: *address,
                 settings,
             });
         }
     };
-    add("history-svc", &ports.history, &|_| history(stores));
-    add("notify-svc", &ports.notify, &|_| Vec::new());
-    add("presence-svc", &ports.presence, &|number| {
+    add("history-svc", &places.history, &|_| history(stores));
+    add("notify-svc", &places.notify, &|_| Vec::new());
+    add("presence-svc", &places.presence, &|number| {
         presence(stores, number)
     });
-    add("chat-svc", &ports.chat, &|number| {
+    add("chat-svc", &places.chat, &|number| {
         vec![
-            urls("history_urls", &ports.history),
-            urls("notify_urls", &ports.notify),
+            urls("history_urls", &places.history),
+            urls("notify_urls", &places.notify),
             text("chat.node", &format!("chat-{number}")),
             format!("chat.shards={SHARDS}"),
         ]
     });
-    add("gateway", &ports.gateway, &|number| {
+    add("gateway", &places.gateway, &|number| {
         vec![
-            text("gateway.public_url", &url(ports.gateway[number - 1])),
-            urls("chat_urls", &ports.chat),
-            urls("history_urls", &ports.history),
-            urls("presence_urls", &ports.presence),
+            text("gateway.public_url", &url(places.gateway[number - 1])),
+            urls("chat_urls", &places.chat),
+            urls("history_urls", &places.history),
+            urls("presence_urls", &places.presence),
             stores.auth.clone(),
         ]
     });
     services
+}
+
+/// What a service is told of its certificate; a gateway has another for clients, or none.
+fn tls(stores: &Stores, binary: &str) -> Vec<String> {
+    let Some(dir) = &stores.certificates else {
+        return Vec::new();
+    };
+    let section = match binary {
+        "gateway" => "link_tls",
+        _ => "tls",
+    };
+    let file =
+        |field: &str, name: &str| text(&format!("{section}.{field}"), &format!("{dir}/{name}"));
+    vec![
+        file("certificate", &format!("{binary}.pem")),
+        file("key", &format!("{binary}.key")),
+        file("ca", "ca.pem"),
+    ]
 }
 
 fn history(stores: &Stores) -> Vec<String> {
@@ -200,7 +241,12 @@ mod tests {
     use super::*;
 
     fn planned(cassandra: usize, redis: bool) -> Vec<Service> {
+        planned_with(cassandra, redis, None)
+    }
+
+    fn planned_with(cassandra: usize, redis: bool, certificates: Option<String>) -> Vec<Service> {
         let stores = Stores {
+            certificates,
             dir: "/data".into(),
             cassandra: (1..=cassandra)
                 .map(|it| format!("127.0.0.{it}:9"))
@@ -215,10 +261,10 @@ mod tests {
         let mut next = 0;
         let free = |_: &str| {
             next += 1;
-            Ok::<_, ()>(next)
+            Ok::<_, ()>(loopback(next))
         };
-        let ports = Ports::choose(Size::default().over(&stores), free).unwrap();
-        services(&ports, &stores)
+        let places = Places::choose(Size::default().over(&stores), free).unwrap();
+        services(&places, &stores)
     }
 
     fn told<'a>(services: &'a [Service], name: &str) -> &'a Service {
@@ -231,7 +277,7 @@ mod tests {
         assert_eq!(services.len(), 11);
         let urls = |field: &str, binary: &str| {
             let of = services.iter().filter(|it| it.binary == binary);
-            list(field, of.map(|it| url(it.port)))
+            list(field, of.map(|it| url(it.address)))
         };
         let (chat, gateway) = (told(&services, "chat-svc/3"), told(&services, "gateway/2"));
         assert!(chat.settings.contains(&urls("history_urls", "history-svc")));
@@ -247,9 +293,9 @@ mod tests {
                 .settings
                 .contains(&urls("presence_urls", "presence-svc"))
         );
-        let public = text("gateway.public_url", &url(gateway.port));
+        let public = text("gateway.public_url", &url(gateway.address));
         assert!(gateway.settings.contains(&public));
-        let listen = text("listen", &format!("127.0.0.1:{}", gateway.port));
+        let listen = text("listen", &gateway.address.to_string());
         assert!(gateway.settings.contains(&listen));
     }
 
@@ -272,5 +318,15 @@ mod tests {
             assert_eq!(settings.contains(&low), accepted);
             assert!(settings.contains(&format!("cassandra.replication_factor={nodes}")));
         }
+    }
+    #[test]
+    fn with_certificates_services_speak_tls_to_each_other() {
+        let services = planned_with(0, false, Some("/certs".into()));
+        let (chat, gateway) = (told(&services, "chat-svc/1"), told(&services, "gateway/1"));
+        let authority = |section: &str| text(&format!("{section}.ca"), "/certs/ca.pem");
+        assert!(chat.settings.contains(&authority("tls")));
+        assert!(gateway.settings.contains(&authority("link_tls")));
+        let urls = chat.settings.iter().filter(|it| it.contains("_urls="));
+        assert!(urls.clone().count() == 2 && urls.clone().all(|it| it.contains("https://")));
     }
 }

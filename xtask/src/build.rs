@@ -65,15 +65,18 @@ fn named(files: &[SourceFile], is_chosen: impl Fn(&str) -> bool) -> Result<Vec<S
 }
 
 /// The name of the test target whose root this file is: `x/tests/NAME.rs` or
-/// `x/tests/NAME/main.rs`.
+/// `x/tests/NAME/main.rs`. Members of the workspace lie at its top; what lies deeper, such as
+/// `history-svc/cassandra-cpp`, is a workspace of its own.
 fn test_name(path: &str) -> Option<&str> {
-    let (_member, file) = path.split_once("/tests/")?;
+    let (member, file) = path.split_once("/tests/")?;
+    if member.contains('/') {
+        return None;
+    }
     match file.split_once('/') {
         None => file.strip_suffix(".rs"),
         Some((name, "main.rs")) => Some(name),
         Some(_) => None,
     }
-    .filter(|_| !path.contains("/src/"))
 }
 
 #[cfg(test)]
@@ -96,6 +99,7 @@ mod tests {
             "e2e/tests/door.rs",
             "kit/tests/collector.rs",
             "history-svc/src/embedded/tests/mod.rs",
+            "history-svc/cassandra-cpp/tests/contract.rs",
             "lab/src/tests.rs",
         ]);
         let e2e = named(&files, |path| path.starts_with(E2E)).unwrap();

@@ -100,18 +100,13 @@ pub fn cycles(repo: &Repo, fault: &str, cycles: u32) -> Result<(), Failure> {
 }
 
 /// The same in a cluster, on the Cassandra node at `address`.
-pub fn cluster_cycles(repo: &Repo, cycles: u32, address: &str) -> Result<(), Failure> {
+pub fn cluster_cycles(repo: &Repo, fault: &str, cycles: u32, address: &str) -> Result<(), Failure> {
     let mut lab = Command::new(program(repo, false, "heddle-lab"));
+    let cycles = cycles.to_string();
     lab.current_dir(repo.root())
         .env("PATH", tools::search_path(repo))
         .env(cassandra::ADDRESS, address)
-        .args([
-            "kill",
-            "--shape",
-            "cluster",
-            "--cycles",
-            &cycles.to_string(),
-        ]);
+        .args([fault, "--shape", "cluster", "--cycles", &cycles]);
     command::run(&mut lab)
 }
 

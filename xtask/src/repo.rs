@@ -28,12 +28,13 @@ pub struct SourceFile {
 }
 
 impl Repo {
-    /// Walks up from the current directory to the workspace's `Cargo.lock`.
+    /// Walks up from the current directory to the workspace's `Cargo.lock`, beside xtask itself.
     pub fn find() -> Result<Self, Failure> {
         let here = std::env::current_dir()?;
         match here
             .ancestors()
-            .find(|dir| dir.join("Cargo.lock").is_file())
+            // A crate outside the workspace has a lock file of its own.
+            .find(|dir| dir.join("Cargo.lock").is_file() && dir.join("xtask").is_dir())
         {
             Some(root) => Ok(Self {
                 root: root.to_path_buf(),

@@ -268,6 +268,7 @@ async fn start_relay(mode: &str, dir: &Path) -> Result<(Server, String), BenchEr
     let port = free_port()?;
     let data = tempfile::tempdir_in(dir)?.keep();
     let spec = ServerSpec {
+        within: Vec::new(),
         program: std::env::current_exe()?,
         args: vec![
             "relay".into(),

@@ -4,10 +4,11 @@
 
 use std::time::Instant;
 
-use heddle_sdk::{Client, ConversationId, Session, Update, WhenFull, text, v1::event};
+use heddle_sdk::{Client, ConversationId, Session, Update, WhenFull, text};
 use serde::Serialize;
 
 use super::BenchError;
+use crate::target::conversation::{self, brings_message};
 use crate::target::{HeddleServer, Target, TargetError};
 
 /// Updates taken at a time.
@@ -35,11 +36,11 @@ pub async fn run(
     let reader_client = target.client(&reader, "phone")?;
     let made = reader_client.create_direct(&writer).await;
     let made = made.map_err(TargetError::refused("the conversation could not be made"))?;
-    let room = ConversationId::from_wire(&made.conversation_id)
-        .ok_or_else(|| BenchError::Session("the conversation's id has not 16 bytes".into()))?;
+    let room = conversation::id_of(&made)?;
     let mut session = open(&reader_client, None).await?;
     send(target, &writer, room, 1).await?;
-    while !is_message(&next(&mut session).await?) {}
+    // The event of making the conversation comes before the first message.
+    while !brings_message(&next(&mut session).await?) {}
     // Asking for the next says that this one is handled; nothing more is due.
     let _ = tokio::time::timeout(std::time::Duration::from_millis(200), session.next()).await;
     let cursor = session.cursor();
@@ -85,18 +86,6 @@ async fn catch_up(session: &mut Session) -> Result<u32, BenchError> {
         }
     }
     Err(BenchError::Session("the session ended".into()))
-}
-
-/// The event of making the conversation comes before the first message.
-fn is_message(update: &Update) -> bool {
-    let Update::Event(delivery) = update else {
-        return false;
-    };
-    let kind = delivery
-        .event
-        .as_ref()
-        .and_then(|event| event.kind.as_ref());
-    matches!(kind, Some(event::Kind::Message(_)))
 }
 
 async fn open(

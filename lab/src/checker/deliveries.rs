@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::history::{Device, History, Seen, Window};
 use super::log::Log;
-use super::record::{BODY_OVERLAID, Event, Kind, Outcome};
+use super::record::{BODY_OVERLAID, Event, Kind};
 use super::{Report, Verdict};
 
 /// How long after an erasure's OK a delivery may still have been under way, on a session that was
@@ -43,7 +43,7 @@ pub(super) fn windows(history: &History) -> HashMap<(u32, u32), Vec<Window>> {
 fn erasures(history: &History) -> HashMap<(u32, u64), u64> {
     let mut erasures = HashMap::new();
     for send in history.sends.iter().filter(|send| send.kind == Kind::Erase) {
-        if let Outcome::Ok(_) | Outcome::NoChange = send.outcome {
+        if send.outcome.is_ok() {
             let first = erasures
                 .entry((send.conversation, send.target))
                 .or_insert(u64::MAX);

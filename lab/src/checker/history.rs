@@ -121,6 +121,12 @@ impl History {
         push(&mut self.sends, send)
     }
 
+    /// How long each send took that was answered OK, in microseconds.
+    pub fn call_times_us(&self) -> impl Iterator<Item = u64> {
+        let answered = self.sends.iter().filter(|send| send.outcome.is_ok());
+        answered.map(|send| send.answered_us.saturating_sub(send.invoked_us))
+    }
+
     /// The outcome of a send is known.
     pub fn answer(&mut self, send: u32, outcome: Outcome, answered_us: u64) {
         let send = &mut self.sends[send as usize];

@@ -84,6 +84,13 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// Answered OK.
+    pub fn is_ok(self) -> bool {
+        matches!(self, Outcome::Ok(_) | Outcome::NoChange)
+    }
+}
+
 /// One send, with all its retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Send {

@@ -106,7 +106,7 @@ impl Report {
         let acknowledged = history
             .sends
             .iter()
-            .filter(|send| matches!(send.outcome, Outcome::Ok(_) | Outcome::NoChange))
+            .filter(|send| send.outcome.is_ok())
             .count();
         let unanswered = history
             .sends

@@ -19,6 +19,7 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::checker::{self, Verdict};
+use crate::measure::{Latency, Percentiles};
 use crate::progress::Progress;
 use crate::target::cluster::Cluster;
 use crate::target::{HeddleServer, Target, TargetError};
@@ -81,6 +82,10 @@ pub struct CycleReport {
     pub in_flight_at_kill: Vec<u64>,
     /// How often each promise was broken.
     pub verdicts: BTreeMap<String, u64>,
+    /// How long calls through the SDK took until their OK.
+    pub calls: Percentiles,
+    /// Failures that the SDK did not hide from its clients.
+    pub sdk_errors: u64,
     /// What a client that never repeats has seen, where one took part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<Raw>,
@@ -183,6 +188,16 @@ pub(super) trait Fault {
 
     /// Adds what it has seen by itself.
     fn report(&self, _: &mut CycleReport) {}
+
+    /// How long calls through the SDK may take: 99.9 of 100, and all.
+    fn calls_within(&self) -> Option<(Duration, Duration)> {
+        None
+    }
+
+    /// Whether the SDK hides all of it from its clients.
+    fn is_hidden(&self) -> bool {
+        false
+    }
 }
 
 /// Runs all cycles and prints the result; false when something was broken.
@@ -198,6 +213,7 @@ pub(super) async fn run<F: Fault>(
         ..CycleReport::default()
     };
     let name = fault.name();
+    let mut calls = Latency::default();
     let progress = Progress::new(&name, u64::from(options.cycles), options.json);
     for cycle in 1..=options.cycles {
         let began = Instant::now();
@@ -206,7 +222,10 @@ pub(super) async fn run<F: Fault>(
         fault.strike(server, &mut chance).await?;
         server.restart().await?;
         tokio::time::sleep(AFTER).await;
+        report.sdk_errors += world.errors();
         let history = world.settle().await?;
+        let times = history.call_times_us();
+        times.for_each(|us| calls.record(Duration::from_micros(us)));
         let found = report.judge(&history);
         if found > 0 {
             keep(options, &name, cycle, &history, &server.log());
@@ -220,9 +239,27 @@ pub(super) async fn run<F: Fault>(
     }
     progress.finish();
     fault.report(&mut report);
+    report.calls = calls.percentiles();
+    let held = held(fault, &report);
     let line = serde_json::to_string(&report).unwrap_or_default();
     println!("{line}");
-    Ok(report.is_clean())
+    Ok(report.is_clean() && held)
+}
+
+/// Whether the SDK's clients noticed no more than they may.
+fn held<F: Fault>(fault: &F, report: &CycleReport) -> bool {
+    let in_time = fault.calls_within().is_none_or(|(most, all)| {
+        let within = |us: u64, bound: Duration| Duration::from_micros(us) <= bound;
+        within(report.calls.p999_us, most) && within(report.calls.max_us, all)
+    });
+    if !in_time {
+        eprintln!("calls took too long: {:?}", report.calls);
+    }
+    let hidden = !fault.is_hidden() || report.sdk_errors == 0;
+    if !hidden {
+        eprintln!("{} errors were not hidden by the SDK", report.sdk_errors);
+    }
+    in_time && hidden
 }
 
 /// People at work, at the instant when the fault is due.

@@ -44,7 +44,9 @@ impl Image {
     /// Makes a file system and mounts it.
     pub fn create() -> Result<Image, FaultError> {
         if !rustix::process::geteuid().is_root() {
-            return Err(FaultError::Impossible(format!("not root; {NEEDS}")));
+            return Err(FaultError::Impossible(format!(
+                "no disk of one's own: not root; {NEEDS}"
+            )));
         }
         let dir = TempDir::new().map_err(FaultError::disk("a temporary directory"))?;
         let mut image = Image {
@@ -146,7 +148,7 @@ fn unmount(path: &Path) -> Result<(), Error> {
 }
 
 fn impossible(error: Error) -> FaultError {
-    FaultError::Impossible(format!("{error}; {NEEDS}"))
+    FaultError::Impossible(format!("no disk of one's own: {error}; {NEEDS}"))
 }
 
 /// Runs a program; the error is what it said.

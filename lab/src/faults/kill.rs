@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use heddle_plan::Size;
 use rand::Rng;
@@ -15,6 +16,10 @@ use super::FaultError;
 use super::cycles::{self, CycleOptions, Fault, Shape};
 use crate::target::cluster::Cluster;
 use crate::target::{HeddleServer, ServerOptions, TargetError};
+
+/// How long calls through the SDK may take while services die: 99.9 of 100, and all.
+pub(super) const CALLS_WITHIN: (Duration, Duration) =
+    (Duration::from_secs(6), Duration::from_secs(10));
 
 struct Kill;
 
@@ -44,6 +49,10 @@ impl Fault for KillOne {
 
     fn name(&self) -> String {
         "kill-one".to_owned()
+    }
+
+    fn calls_within(&self) -> Option<(Duration, Duration)> {
+        Some(CALLS_WITHIN)
     }
 
     async fn strike(

@@ -3,8 +3,8 @@
 //! [`kill`] sends SIGKILL at random instants under the mixed workload, [`cluster`] strikes engines
 //! and whole clusters, [`power`] cuts the power of the disk under it, [`full`] lets the disk fill
 //! up, [`push`] kills what pushes depend on; [`cycles`] is what they share, [`probe`] a client that
-//! never repeats, [`image`] the disk whose power can be cut, and [`control`] shows that the cut
-//! loses what was not synced.
+//! never repeats, [`readback`] what it was told, [`image`] the disk whose power can be cut, and
+//! [`control`] shows that the cut loses what was not synced.
 //!
 //! Invariant: a cycle counts only when enough was acknowledged in it, and verdicts are the
 //! checker's alone.
@@ -18,6 +18,7 @@ pub mod kill;
 pub mod power;
 pub mod probe;
 pub mod push;
+pub mod readback;
 
 use crate::target::TargetError;
 
@@ -28,7 +29,7 @@ pub enum FaultError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// This machine does not allow the fault.
-    #[error("this machine allows no disk of one's own: {0}")]
+    #[error("this machine does not allow the fault: {0}")]
     Impossible(String),
     /// The disk image.
     #[error("{what}: {error}")]

@@ -1,8 +1,9 @@
 //! A raw client beside the workload: one message after the other through all gateways in turn, and
 //! no call is ever repeated.
 //!
-//! The workload's SDK hides what a client can see during a fault; this shows it. Answers that were
-//! OK are read back in the end.
+//! The workload's SDK hides what a client can see during a fault; this shows it. Each message names
+//! the one before as its predecessor and has a field that no server knows. Answers that were OK are
+//! read back in the end ([`super::readback`]).
 //!
 //! Invariant: what counts as an answer came from the server; a connection that broke is counted by
 //! itself.
@@ -11,22 +12,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use heddle_proto::edge::messaging_service_client::MessagingServiceClient;
 use heddle_proto::ids::MessageId;
-use heddle_proto::v1::messaging_service_client::MessagingServiceClient;
-use heddle_proto::v1::{self, message::Content};
-use heddle_sdk::{ConversationId, Page};
+use heddle_proto::internal::RawSendMessageRequest;
+use heddle_sdk::{ConversationId, Error, text, v1::ErrorReason};
+use prost::{Message as _, encoding};
 use tokio::task::JoinHandle;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint, Error as Transport};
 use tonic::{Code, Request, Status};
 
-use crate::target::{Target, TargetError};
+use super::readback::{self, Found};
+use crate::target::{Target, TargetError, conversation};
 
+/// A field that no server knows.
+pub(super) const UNKNOWN_FIELD: &str = "unknown to every server";
 /// Between two messages.
 const PACE: Duration = Duration::from_millis(50);
 /// No call may take longer.
 const CALL_MAX: Duration = Duration::from_secs(10);
-/// Events read back at a time.
-const PAGE_SIZE: i32 = 500;
 
 /// What a client that never repeats has seen.
 #[derive(Clone, Debug, Default)]
@@ -37,20 +42,14 @@ pub struct Seen {
     pub refused: BTreeMap<String, u64>,
     /// Connections that broke during a call, or could not be made.
     pub broken: u64,
+    /// Refusals that no client should ever see, in words.
+    pub forbidden: Vec<String>,
     /// The longest time without an OK, in milliseconds.
     pub stall_max_ms: u64,
     last_ok: Option<Instant>,
 }
 
 impl Seen {
-    /// Refusals that no client should ever see.
-    pub fn forbidden(&self) -> u64 {
-        let may = [Code::Unavailable, Code::ResourceExhausted].map(|code| format!("{code:?}"));
-        let refused = self.refused.iter();
-        let forbidden = refused.filter(|(code, _)| !may.contains(code));
-        forbidden.map(|(_, count)| count).sum()
-    }
-
     /// All that was not OK.
     pub fn errors(&self) -> u64 {
         self.broken + self.refused.values().sum::<u64>()
@@ -69,8 +68,22 @@ impl Seen {
             Err(status) => {
                 let code = format!("{:?}", status.code());
                 *self.refused.entry(code).or_default() += 1;
+                if !is_allowed(&status) {
+                    self.forbidden.push(status.to_string());
+                }
             }
         }
+    }
+}
+
+/// What a client may see while services fail.
+fn is_allowed(status: &Status) -> bool {
+    let error = Error::from(status.clone());
+    match status.code() {
+        Code::Unavailable => true,
+        Code::ResourceExhausted => error.retry_delay.is_some(),
+        Code::Aborted => error.reason == ErrorReason::PredecessorFailed,
+        _ => false,
     }
 }
 
@@ -93,6 +106,7 @@ pub struct Probe {
     target: Target,
     talk: ConversationId,
     user: String,
+    other: String,
 }
 
 impl Probe {
@@ -108,12 +122,8 @@ impl Probe {
             .map_err(refused)?;
         let made = target.client(&user, "setup")?.create_direct(&other).await;
         let made = made.map_err(TargetError::refused("the probe's conversation"))?;
-        let lost = || TargetError::Refused {
-            what: "the probe's conversation",
-            error: heddle_sdk::Error::field("conversation_id", "not 16 bytes"),
-        };
-        let talk = ConversationId::from_wire(&made.conversation_id).ok_or_else(lost)?;
-        let token = format!("Bearer {}", target.tokens.mint(&user)?);
+        let talk = conversation::id_of(&made)?;
+        let token = bearer(target, &user)?;
         let channels = target.urls().map(channel).collect::<Result<Vec<_>, _>>()?;
         let seen = Arc::<Mutex<Seen>>::default();
         let sending = tokio::spawn(send_all(seen.clone(), channels, talk, token));
@@ -123,6 +133,7 @@ impl Probe {
             target: target.clone(),
             talk,
             user,
+            other,
         })
     }
 
@@ -143,40 +154,39 @@ impl Probe {
         None
     }
 
-    /// Ends, and reads back; how many sends that were told OK are not there, or twice.
-    pub async fn finish(self) -> Result<(Seen, u64), TargetError> {
+    /// Ends, and reads back.
+    pub async fn finish(self) -> Result<(Seen, Found), TargetError> {
         self.sending.abort();
         let seen = lock(&self.seen).clone();
-        let client = self.target.client(&self.user, "setup")?;
-        let (mut found, mut after) = (BTreeSet::new(), 0);
-        loop {
-            let page = client
-                .history(self.talk, Page::After(after), PAGE_SIZE)
-                .await;
-            let page = page.map_err(TargetError::refused("the probe's conversation"))?;
-            let Some(last) = page.events.last() else {
-                break;
-            };
-            after = last.seq;
-            found.extend(page.events.iter().map(|event| event.seq));
-        }
-        let lost = seen
-            .stored
-            .iter()
-            .filter(|seq| !found.contains(seq))
-            .count();
-        Ok((seen, lost as u64))
+        let url = self.target.url.clone();
+        let tokens = [
+            bearer(&self.target, &self.user)?,
+            bearer(&self.target, &self.other)?,
+        ];
+        let found = readback::read(channel(url)?, self.talk, tokens, &seen.stored).await?;
+        Ok((seen, found))
     }
+}
+
+/// What a call is signed in with.
+pub(super) fn bearer(target: &Target, user: &str) -> Result<AsciiMetadataValue, TargetError> {
+    let text = format!("Bearer {}", target.tokens.mint(user)?);
+    let wrong = |error: tonic::metadata::errors::InvalidMetadataValue| TargetError::Refused {
+        what: "a token",
+        error: Error::field("token", error.to_string()),
+    };
+    text.parse().map_err(wrong)
 }
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn channel(url: String) -> Result<Channel, TargetError> {
+/// Connected when it is used.
+pub(super) fn channel(url: String) -> Result<Channel, TargetError> {
     let wrong = |error: Transport| TargetError::Refused {
         what: "the target",
-        error: heddle_sdk::Error::field("target", error.to_string()),
+        error: Error::field("target", error.to_string()),
     };
     let endpoint = Endpoint::from_shared(url).map_err(wrong)?;
     Ok(endpoint.connect_timeout(CALL_MAX).connect_lazy())
@@ -186,32 +196,42 @@ async fn send_all(
     seen: Arc<Mutex<Seen>>,
     channels: Vec<Channel>,
     talk: ConversationId,
-    token: String,
+    token: AsciiMetadataValue,
 ) {
+    let mut predecessor = None;
     for (number, channel) in (0u64..).zip(channels.iter().cycle()) {
-        let message = v1::Message {
-            content: Some(Content::Text(format!("probe {number}"))),
-            ..Default::default()
-        };
-        let mut request = Request::new(v1::SendMessageRequest {
+        let id = mint();
+        let mut request = Request::new(RawSendMessageRequest {
             conversation_id: talk.to_bytes(),
-            client_message_id: mint().to_bytes(),
-            message: Some(message),
-            ..Default::default()
+            client_message_id: id.to_bytes(),
+            predecessor_id: predecessor
+                .map_or_else(Default::default, |id: MessageId| id.to_bytes()),
+            message: of_tomorrow(&format!("probe {number}")),
         });
-        if let Ok(value) = token.parse() {
-            request.metadata_mut().insert("authorization", value);
-        }
+        request
+            .metadata_mut()
+            .insert("authorization", token.clone());
         let mut client = MessagingServiceClient::new(channel.clone());
         let sent = tokio::time::timeout(CALL_MAX, client.send_message(request)).await;
         let late = |_| Err(Status::deadline_exceeded("no answer in time"));
         let answer = sent.unwrap_or_else(late);
+        // What names one that failed is refused for certain, and the next begins anew.
+        let is_refused = answer.as_ref().is_err_and(|it| it.code() == Code::Aborted);
+        predecessor = (!is_refused).then_some(id);
         lock(&seen).note(answer.map(|sent| sent.into_inner().seq));
         tokio::time::sleep(PACE).await;
     }
 }
 
-fn mint() -> MessageId {
+/// A message of a newer client.
+fn of_tomorrow(words: &str) -> Bytes {
+    let mut bytes = text(words).encode_to_vec();
+    encoding::string::encode(100, &UNKNOWN_FIELD.to_owned(), &mut bytes);
+    bytes.into()
+}
+
+/// An id on this machine's time.
+pub(super) fn mint() -> MessageId {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let now_ms = since.map_or(0, |since| since.as_millis() as u64);
     MessageId::mint(now_ms, &rand::random())
@@ -220,17 +240,23 @@ fn mint() -> MessageId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heddle_proto::errors::Fault;
 
     #[test]
     fn what_a_client_may_not_see_is_told_apart() {
         let mut seen = Seen::default();
         seen.note(Ok(1));
         seen.note(Err(Status::unavailable("")));
-        seen.note(Err(Status::resource_exhausted("")));
-        assert_eq!((seen.forbidden(), seen.errors()), (0, 2));
+        let later = Fault::new(ErrorReason::Overloaded, "later").retry_after(5);
+        seen.note(Err(later.into()));
+        let order = Fault::new(ErrorReason::PredecessorFailed, "order");
+        seen.note(Err(order.into()));
+        assert_eq!((seen.forbidden.len(), seen.errors()), (0, 3));
         seen.note(Err(Status::internal("")));
+        seen.note(Err(Status::aborted("")));
+        seen.note(Err(Status::resource_exhausted("without a time")));
         seen.note(Err(Status::deadline_exceeded("")));
-        assert_eq!((seen.forbidden(), seen.errors()), (2, 4));
+        assert_eq!((seen.forbidden.len(), seen.errors()), (4, 7));
         assert_eq!(seen.stored.len(), 1);
     }
 }

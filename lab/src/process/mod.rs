@@ -6,6 +6,7 @@
 //! Invariant: no process outlives its [`Server`]; dropping one kills and reaps it.
 
 mod error;
+pub mod network;
 mod spec;
 
 #[cfg(test)]
@@ -60,6 +61,13 @@ impl Server {
         self.kill();
         self.spawn().map_err(|cause| self.io(cause))?;
         self.wait_ready().await
+    }
+
+    /// From its next start on it is the program of the same name in this directory.
+    pub fn use_program(&mut self, dir: &Path) {
+        if let Some(name) = self.spec.program.file_name() {
+            self.spec.program = dir.join(name);
+        }
     }
 
     /// Its process id, while it runs.
@@ -228,7 +236,15 @@ impl Server {
             .append(true)
             .open(&self.spec.log)?;
         self.log_start = log.metadata()?.len();
-        let child = Command::new(&self.spec.program)
+        let mut words = self.spec.within.iter();
+        let mut command = match words.next() {
+            Some(first) => Command::new(first),
+            None => Command::new(&self.spec.program),
+        };
+        if !self.spec.within.is_empty() {
+            command.args(words).arg(&self.spec.program);
+        }
+        let child = command
             .args(&self.spec.args)
             .envs(self.spec.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

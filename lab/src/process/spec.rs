@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct ServerSpec {
     /// The program.
     pub program: PathBuf,
+    /// What goes before it, such as `nsenter` and where; it has to become the program. Empty: no
+    /// more than the program.
+    pub within: Vec<String>,
     /// Its arguments; with a fixed port, so that a restart has the same one
     /// ([`super::free_port`]).
     pub args: Vec<String>,

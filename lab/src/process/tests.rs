@@ -6,6 +6,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn shell(dir: &Path, script: &str) -> ServerSpec {
     ServerSpec {
+        within: Vec::new(),
         program: "/bin/sh".into(),
         args: vec!["-c".into(), script.into()],
         env: vec![("NAME".into(), "loom".into())],

@@ -5,14 +5,11 @@
 use std::collections::HashMap;
 
 use heddle_proto::v1::{self, MembershipAction, event};
-use heddle_sdk::{Client, ConversationId, Page};
+use heddle_sdk::{Client, ConversationId};
 
 use super::ReplayError;
 use super::line::Line;
-use crate::target::TargetError;
-
-/// Events read at a time.
-const PAGE_SIZE: i32 = 500;
+use crate::target::conversation::{is_message, read_log};
 
 /// A stretch of membership: first seq due, first seq no longer due.
 type Stretch = (u64, Option<u64>);
@@ -43,7 +40,7 @@ impl Log {
         room: ConversationId,
         indices: &HashMap<&str, usize>,
     ) -> Result<Log, ReplayError> {
-        let events = events_of(client, room).await?;
+        let events = read_log(client, room).await?;
         let stretches = stretches(&events, indices);
         Ok(Log { events, stretches })
     }
@@ -122,10 +119,6 @@ impl Log {
     }
 }
 
-fn is_message(event: &v1::Event) -> bool {
-    matches!(event.kind, Some(event::Kind::Message(_)))
-}
-
 fn stretches(events: &[v1::Event], indices: &HashMap<&str, usize>) -> Vec<Vec<Stretch>> {
     let mut stretches = vec![Vec::new(); indices.len()];
     for event in events {
@@ -175,20 +168,6 @@ pub fn kind_of_difference(due: &[(u64, u64)], seen: &[(u64, u64)]) -> &'static s
         "duplicated"
     } else {
         "order"
-    }
-}
-
-async fn events_of(client: &Client, room: ConversationId) -> Result<Vec<v1::Event>, ReplayError> {
-    let mut events: Vec<v1::Event> = Vec::new();
-    loop {
-        let after = events.last().map_or(0, |event| event.seq);
-        let page = client.history(room, Page::After(after), PAGE_SIZE).await;
-        let page = page.map_err(TargetError::refused("the log can't be read"))?;
-        let is_end = !page.more_after || page.events.is_empty();
-        events.extend(page.events);
-        if is_end {
-            return Ok(events);
-        }
     }
 }
 

@@ -7,20 +7,25 @@
 //! Invariant: every process keeps its port and what it is told over restarts, so that the others
 //! find it again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use heddle_plan::{Ports, Service, Size, Stores, services, text, url};
+use heddle_plan::{Places, Service, Size, Stores, loopback, services, text, url};
 use tempfile::TempDir;
 
 use super::engines::Engines;
 use super::{Target, TargetError, TokenMint};
+use crate::process::network::Network;
 use crate::process::{Ready, Server, ServerSpec, free_port};
 
 /// How long a service may take until its port takes connections; Cassandra's schema is made within.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Services that can be cut off, where there is a network for it.
+const APART: [&str; 2] = ["chat-svc", "gateway"];
 
 /// The processes.
 #[derive(Debug)]
@@ -29,29 +34,32 @@ pub struct Cluster {
     services: Vec<(String, Server)>,
     engines: Engines,
     target: Target,
+    /// Where links can be cut.
+    network: Option<Network>,
     _dir: TempDir,
 }
 
 impl Cluster {
     /// Starts one; `programs`: where the services' programs lie.
     pub async fn start(programs: &Path, size: Size) -> Result<Cluster, TargetError> {
-        Self::start_with(programs, size, &[]).await
+        Self::start_with(programs, size, &[], None).await
     }
 
-    /// The same with more settings, each for the services whose names begin so.
+    /// The same with more settings, each for the services whose names begin so; in a `network` chat
+    /// nodes and gateways can be cut off, and services have certificates.
     pub async fn start_with(
         programs: &Path,
         size: Size,
         settings: &[(&str, String)],
+        mut network: Option<Network>,
     ) -> Result<Cluster, TargetError> {
-        let io = |what| move |error| TargetError::Io { what, error };
         let dir = TempDir::new().map_err(io("a temporary directory"))?;
         let secret: [u8; 32] = rand::random();
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let secret_file = dir.path().join("secret");
         std::fs::write(&secret_file, &secret).map_err(io("the tokens' secret"))?;
         let engines = Engines::start(dir.path()).await?;
-        let stores = Stores {
+        let mut stores = Stores {
             dir: dir.path().display().to_string(),
             cassandra: engines.cassandra.clone(),
             keyspace: Some(format!("lab_{:016x}", rand::random::<u64>())),
@@ -64,17 +72,26 @@ impl Cluster {
                 "gateway.auth.hs256_secret_file",
                 &secret_file.display().to_string(),
             ),
+            certificates: None,
         };
-        let ports = Ports::choose(size.over(&stores), |_| free_port()).map_err(io("free ports"))?;
-        let starting = services(&ports, &stores).into_iter().map(|mut service| {
+        let places = Places::choose(size.over(&stores), |service| match &mut network {
+            None => free_port().map(loopback),
+            Some(network) if APART.contains(&service) => network.apart(),
+            Some(network) => network.here(),
+        });
+        let places = places.map_err(io("places for services"))?;
+        if network.is_some() {
+            stores.certificates = Some(certificates(programs, dir.path(), &places)?);
+        }
+        let starting = services(&places, &stores).into_iter().map(|mut service| {
             let more = settings.iter().filter(|it| service.name.starts_with(it.0));
             let more: Vec<_> = more.map(|it| it.1.clone()).collect();
             service.settings.extend(more);
-            let spec = spec(programs, dir.path(), &service);
+            let spec = spec(programs, dir.path(), &service, network.as_ref());
             async { Ok::<_, TargetError>((service.name, Server::start(spec).await?)) }
         });
         let services = try_join_all(starting).await?;
-        let mut urls = ports.gateway.iter().map(|port| url(*port));
+        let mut urls = places.gateway.iter().map(|at| url(*at));
         let target = Target {
             url: urls.next().unwrap_or_default(),
             others: urls.collect(),
@@ -84,6 +101,7 @@ impl Cluster {
             services,
             engines,
             target,
+            network,
             _dir: dir,
         })
     }
@@ -148,6 +166,43 @@ impl Cluster {
             .map(|(_, server)| server)
     }
 
+    /// Where the process of this name listens.
+    pub fn address(&self, name: &str) -> Option<IpAddr> {
+        match self.process(name)?.spec().ready {
+            Ready::Port(address) => Some(address.ip()),
+            Ready::Line(_) => None,
+        }
+    }
+
+    /// Nothing that one address sends reaches the other any more.
+    pub fn cut(&mut self, from: IpAddr, to: IpAddr) -> Result<(), TargetError> {
+        let cut = |network: &mut Network| network.cut(from, to);
+        let done = self.network.as_mut().map_or(Ok(()), cut);
+        done.map_err(io("a cut"))
+    }
+
+    /// All links are whole again.
+    pub fn heal(&mut self) -> Result<(), TargetError> {
+        let done = self.network.as_mut().map_or(Ok(()), Network::heal);
+        done.map_err(io("the end of a cut"))
+    }
+
+    /// SIGTERM to one process of a service, and its program of another directory in its place; by
+    /// the plan's order.
+    pub async fn replace(
+        &mut self,
+        index: usize,
+        programs: &Path,
+        grace: Duration,
+    ) -> Result<(), TargetError> {
+        if let Some((_, server)) = self.services.get_mut(index) {
+            server.terminate(grace).await?;
+            server.use_program(programs);
+            server.restart().await?;
+        }
+        Ok(())
+    }
+
     /// Starts again what does not run: engines first, the services wait for them.
     pub async fn restart(&mut self) -> Result<(), TargetError> {
         for all in [&mut self.engines.started, &mut self.services] {
@@ -172,14 +227,46 @@ impl Cluster {
     }
 }
 
-fn spec(programs: &Path, dir: &Path, service: &Service) -> ServerSpec {
+fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> TargetError {
+    move |error| TargetError::Io { what, error }
+}
+
+/// Makes certificates for services at these places; the directory.
+fn certificates(programs: &Path, dir: &Path, places: &Places) -> Result<String, TargetError> {
+    let out = dir.join("certs");
+    let mut certs = Command::new(programs.join("heddle"));
+    certs
+        .arg("certs")
+        .arg("--out")
+        .arg(&out)
+        .stdout(Stdio::null());
+    let inside = [
+        &places.history,
+        &places.presence,
+        &places.notify,
+        &places.chat,
+    ];
+    for address in inside.into_iter().flatten() {
+        certs.args(["--host", &address.ip().to_string()]);
+    }
+    let ended = certs.status().and_then(|status| match status.success() {
+        true => Ok(()),
+        false => Err(std::io::Error::other(status.to_string())),
+    });
+    ended.map_err(io("heddle certs"))?;
+    Ok(out.display().to_string())
+}
+
+fn spec(programs: &Path, dir: &Path, service: &Service, network: Option<&Network>) -> ServerSpec {
+    let ip = service.address.ip();
     let settings = service.settings.iter().cloned();
     ServerSpec {
         program: programs.join(service.binary),
+        within: network.map_or_else(Vec::new, |network| network.within(ip)),
         args: settings.flat_map(|it| ["--set".to_owned(), it]).collect(),
         env: Vec::new(),
         log: dir.join(format!("{}.log", service.name.replace('/', "-"))),
-        ready: Ready::Port(SocketAddr::from(([127, 0, 0, 1], service.port))),
+        ready: Ready::Port(service.address),
         ready_timeout: READY_TIMEOUT,
     }
 }

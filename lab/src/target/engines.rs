@@ -68,6 +68,7 @@ impl Engines {
             })?;
             let spec = ServerSpec {
                 program,
+                within: Vec::new(),
                 args: words.map(str::to_owned).collect(),
                 env: Vec::new(),
                 log: dir.join(format!("cassandra-{number}.log")),
@@ -88,6 +89,7 @@ impl Engines {
         let args = ["--port", &number, "--bind", "127.0.0.1", "--save", ""];
         let spec = ServerSpec {
             program: "redis-server".into(),
+            within: Vec::new(),
             args: args.map(str::to_owned).to_vec(),
             env: Vec::new(),
             log: dir.join("redis.log"),

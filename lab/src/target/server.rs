@@ -95,6 +95,7 @@ impl HeddleServer {
         let more = options.arguments.into_iter();
         args.extend(more.flat_map(|setting| ["--set".into(), setting]));
         let spec = ServerSpec {
+            within: Vec::new(),
             program,
             args,
             env,

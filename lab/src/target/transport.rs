@@ -24,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Endpoint as Address;
 
-use super::{Target, TargetError};
+use super::{Target, TargetError, conversation};
 use crate::load::{ChatTransport, Endpoint, Happening, Plan, Seat, TransportError};
 use crate::relay::WINDOW_BYTES;
 
@@ -100,10 +100,7 @@ async fn make_room(target: &Target, room: &str, names: &[&str]) -> Result<LogId,
         _ => client.create_group(room, others).await,
     };
     let made = made.map_err(refused)?;
-    LogId::from_wire(&made.conversation_id).ok_or_else(|| TargetError::Refused {
-        what: "a conversation's id",
-        error: heddle_sdk::Error::field("conversation_id", "not 16 bytes"),
-    })
+    conversation::id_of(&made)
 }
 
 fn address(url: &str) -> Result<Address, TargetError> {

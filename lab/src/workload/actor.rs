@@ -217,7 +217,10 @@ impl Actor {
             Update::Event(delivery) => self.event(&delivery),
             Update::State(delivery) => self.state(*delivery),
             Update::Sent(outcome) => self.sent(*outcome),
-            Update::Closed(error) => tracing::warn!(%error, "a session ended"),
+            Update::Closed(error) => {
+                tracing::warn!(%error, "a session ended");
+                self.shared.note_error(&error);
+            }
             _ => {}
         }
         self.cursor = cursor.or(self.cursor);
@@ -292,6 +295,9 @@ impl Actor {
         {
             // The session is over; the next one sends it again.
             return;
+        }
+        if let Err(error) = &sent.result {
+            self.shared.note_error(error);
         }
         let place = self
             .pending

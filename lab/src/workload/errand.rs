@@ -56,14 +56,18 @@ pub async fn run(
         }
         Errand::Rejoin(id) => {
             // Who is no member any more is told so, and is brought back all the same.
-            if let Ok(seq) = shared.clients[user].leave(id).await {
-                let mut history = shared.recorder.lock();
-                history.left(user as u32, group as u32, seq);
+            match shared.clients[user].leave(id).await {
+                Ok(seq) => {
+                    let mut history = shared.recorder.lock();
+                    history.left(user as u32, group as u32, seq);
+                }
+                Err(error) => shared.note_error(&error),
             }
             let owner = shared.groups[group].members[0];
             let back = vec![shared.ids[user].clone()];
             if let Err(error) = shared.clients[owner].add_members(id, back).await {
                 tracing::warn!(%error, "nobody could be brought back");
+                shared.note_error(&error);
             }
         }
     }
@@ -92,10 +96,9 @@ async fn change(shared: &Shared, user: usize, handle: &SessionHandle, frame: Fra
             Outcome::Failed
         }
     };
-    let acknowledged = matches!(outcome, Outcome::Ok(_) | Outcome::NoChange);
     shared
         .acknowledged
-        .fetch_add(u64::from(acknowledged), Ordering::Relaxed);
+        .fetch_add(u64::from(outcome.is_ok()), Ordering::Relaxed);
     let now_us = shared.now_us();
     shared.recorder.lock().answer(index, outcome, now_us);
 }

@@ -23,9 +23,10 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::Code;
 
 use crate::checker::Recorder;
-use crate::target::{Target, TargetError};
+use crate::target::{Target, TargetError, conversation};
 use actor::{Actor, SharedView};
 
 /// Sessions that are opened at once.
@@ -78,11 +79,30 @@ pub(crate) struct Shared {
     pub outstanding: AtomicU64,
     /// Answered OK, of what makes an event.
     pub acknowledged: AtomicU64,
+    /// What the SDK did not hide, and should have.
+    pub errors: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn now_us(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Counts what says that the server failed, not that it refused.
+    pub(crate) fn note_error(&self, error: &heddle_sdk::Error) {
+        let failed = [
+            Code::Unavailable,
+            Code::DeadlineExceeded,
+            Code::ResourceExhausted,
+            Code::Internal,
+            Code::Unknown,
+            Code::DataLoss,
+            Code::Unauthenticated,
+        ];
+        if failed.contains(&error.code) {
+            tracing::warn!(%error, "the SDK could not hide this");
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn user(&self, id: &str) -> Option<u32> {
@@ -141,6 +161,7 @@ impl World {
             stop: AtomicBool::new(false),
             outstanding: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
         });
         let home = watch::Sender::new(false);
         let seeds: Vec<u64> = (0..size.users * size.devices)
@@ -176,6 +197,11 @@ impl World {
         self.shared.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// Failures that the SDK did not hide.
+    pub fn errors(&self) -> u64 {
+        self.shared.errors.load(Ordering::Relaxed)
+    }
+
     /// Asked and not answered, now.
     pub fn outstanding(&self) -> u64 {
         self.shared.outstanding.load(Ordering::Relaxed)
@@ -200,10 +226,7 @@ async fn make_groups(
         let title = format!("group-{number}");
         let made = clients[members[0]].create_group(&title, others).await;
         let made = made.map_err(TargetError::refused("a group could not be made"))?;
-        let id = ConversationId::from_wire(&made.conversation_id).ok_or(TargetError::Refused {
-            what: "a group's id",
-            error: heddle_sdk::Error::field("conversation_id", "not 16 bytes"),
-        })?;
+        let id = conversation::id_of(&made)?;
         recorder.lock().conversation(title);
         groups.push(Group { id, members });
     }

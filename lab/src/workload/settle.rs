@@ -7,19 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use heddle_proto::v1;
-use heddle_sdk::{Client, ConversationId, Page};
 
 use super::actor::view;
 use super::{World, observe};
 use crate::checker::{Final, History};
 use crate::target::TargetError;
+use crate::target::conversation::{is_message, read_log};
 
 /// How long everything may take to be answered and received.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often is looked whether it is.
 const POLL: Duration = Duration::from_millis(10);
-/// Events read at a time.
-const PAGE_SIZE: i32 = 500;
 
 impl World {
     /// Ends the run; the history is complete.
@@ -100,7 +98,7 @@ impl World {
                 .map(|&user| self.shared.ids[user].clone());
             let added = owner.add_members(group.id, others.collect()).await;
             added.map_err(TargetError::refused("members could not be brought back"))?;
-            let events = read(owner, group.id).await?;
+            let events = read_log(owner, group.id).await?;
             let mut history = self.shared.recorder.lock();
             observe::windows(&self.shared, index, &events, &mut history);
             drop(history);
@@ -120,7 +118,7 @@ impl World {
         let groups = self.shared.groups.iter().enumerate();
         for (index, group) in groups.filter(|(_, group)| group.members.contains(&user)) {
             let asked_us = self.shared.now_us();
-            let events = read(client, group.id).await?;
+            let events = read_log(client, group.id).await?;
             let summary = list.conversations.iter().find(|summary| {
                 let conversation = summary.conversation.as_ref();
                 conversation.is_some_and(|conversation| {
@@ -172,26 +170,8 @@ impl World {
     }
 }
 
-async fn read(client: &Client, group: ConversationId) -> Result<Vec<v1::Event>, TargetError> {
-    let mut events: Vec<v1::Event> = Vec::new();
-    loop {
-        let after = events.last().map_or(0, |event| event.seq);
-        let page = client.history(group, Page::After(after), PAGE_SIZE).await;
-        let page = page.map_err(TargetError::refused("a log can't be read"))?;
-        let is_end = !page.more_after || page.events.is_empty();
-        events.extend(page.events);
-        if is_end {
-            return Ok(events);
-        }
-    }
-}
-
 fn head(events: &[v1::Event]) -> u64 {
     events.last().map_or(0, |event| event.seq)
-}
-
-fn is_message(event: &v1::Event) -> bool {
-    matches!(event.kind, Some(v1::event::Kind::Message(_)))
 }
 
 /// Where a member's present stay begins.

@@ -23,7 +23,7 @@ use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::repo::Repo;
 use crate::tools;
-use heddle_plan::{Ports, Service, Size, Stores};
+use heddle_plan::{Places, Service, Size, Stores};
 use process::Process;
 
 /// Where a cluster lives that was not told where.
@@ -165,15 +165,18 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
             "gateway.auth.key_file",
             &format!("{data}/signing-key.pub.pem"),
         ),
+        certificates: None,
     };
-    let ports = Ports::choose(size.over(&stores), |service| free.for_service(service))?;
+    let places = Places::choose(size.over(&stores), |service| {
+        free.for_service(service).map(heddle_plan::loopback)
+    })?;
     drop(free);
-    let services = heddle_plan::services(&ports, &stores);
+    let services = heddle_plan::services(&places, &stores);
     for service in &services {
         define(repo, dir, options.release, service)?.start()?;
     }
-    let url = |port: &u16| format!("http://127.0.0.1:{port}");
-    let urls: Vec<_> = ports.gateway.iter().map(url).collect();
+    let gateways = places.gateway.iter();
+    let urls: Vec<_> = gateways.map(|at| heddle_plan::url(*at)).collect();
     for url in &urls {
         wait_for_a_message(&heddle, url, &token)?;
     }

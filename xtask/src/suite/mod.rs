@@ -1,9 +1,11 @@
 //! `cargo xtask test`: every check of the project in one command, for people and for CI.
 //!
-//! `steps` says what there is, `tally` counts tests, `report` prints. One failure does not hide the
-//! next: all steps run, but for those whose need has failed. Invariant: the last line of a run is
-//! `N passed, N failed`, and it says 0 failed exactly when the exit code is 0.
+//! `steps` says what there is (`cassandra_cpp` is one of them), `tally` counts tests, `report`
+//! prints. One failure does not hide the next: all steps run, but for those whose need has failed.
+//! Invariant: the last line of a run is `N passed, N failed`, and it says 0 failed exactly when the
+//! exit code is 0.
 
+mod cassandra_cpp;
 mod report;
 mod steps;
 pub mod tally;

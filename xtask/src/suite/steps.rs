@@ -14,6 +14,7 @@ use crate::k8s;
 use crate::lab;
 use crate::proto;
 use crate::repo::Repo;
+use crate::suite::cassandra_cpp;
 use crate::suite::tally::Tally;
 use crate::tidy;
 use crate::tools;
@@ -111,6 +112,12 @@ pub const STEPS: &[Step] = &[
         run: cluster,
     },
     Step {
+        name: "strikes",
+        about: "engines, pauses, copies and restarts in such a cluster, checked",
+        needs: Some("build"),
+        run: strikes,
+    },
+    Step {
         name: "power",
         about: "three power cuts under load, checked",
         needs: Some("build"),
@@ -128,7 +135,16 @@ pub const STEPS: &[Step] = &[
         needs: Some("build"),
         run: push,
     },
+    Step {
+        name: "cassandra-cpp",
+        about: "history-svc over the C++ driver, where a libcassandra is named",
+        needs: Some("build"),
+        run: cassandra_cpp::check,
+    },
 ];
+
+/// Faults of a cluster beyond the death of one process that take less than half a minute each.
+const STRIKES: [&str; 4] = ["redis", "pause", "duplicate-sends", "rolling"];
 
 fn fmt(_: &Repo, _: &mut Tally) -> Outcome {
     command::run(tools::cargo().args(["fmt", "--all", "--check"]))
@@ -214,8 +230,15 @@ fn faults(repo: &Repo, _: &mut Tally) -> Outcome {
 }
 
 fn cluster(repo: &Repo, _: &mut Tally) -> Outcome {
-    lab::cluster_cycles(repo, 6, &cassandra::suite_node(repo)?)?;
+    lab::cluster_cycles(repo, "kill", 6, &cassandra::suite_node(repo)?)?;
     Ok("6 cycles".to_owned())
+}
+
+fn strikes(repo: &Repo, _: &mut Tally) -> Outcome {
+    for fault in STRIKES {
+        lab::cluster_cycles(repo, fault, 1, &cassandra::suite_node(repo)?)?;
+    }
+    Ok(format!("{} cycles", STRIKES.len()))
 }
 
 fn power(repo: &Repo, _: &mut Tally) -> Outcome {

@@ -21,6 +21,8 @@ const LADDER: &[(&str, &[&str])] = &[
     ("heddle-presence", SERVICE),
     ("heddle-history", SERVICE),
     ("heddle-notify", SERVICE),
+    // The same service over another driver, outside the workspace.
+    ("heddle-history-cassandra-cpp", &[KIT, "heddle-history"]),
     ("heddle-sdk", &[PROTO]),
     ("heddle-plan", &[]),
     ("heddle-lab", &[PROTO, "heddle-sdk", "heddle-plan"]),
@@ -61,6 +63,7 @@ const LADDER: &[(&str, &[&str])] = &[
 const DRIVERS: &[(&str, &[&str])] = &[
     ("fjall", &["history-svc"]),
     ("scylla", &["history-svc"]),
+    ("cassandra-cpp", &["history-svc"]),
     ("redis", &["presence-svc", "gateway"]),
 ];
 

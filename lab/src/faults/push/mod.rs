@@ -87,7 +87,7 @@ impl Subject {
         let settings = settings(receiver, certificate);
         if options.shape == Shape::Cluster {
             let programs = programs(options.program.as_deref())?;
-            let cluster = Cluster::start_with(&programs, Size::default(), &settings).await?;
+            let cluster = Cluster::start_with(&programs, Size::default(), &settings, None).await?;
             eprintln!("{} processes, {}", cluster.len(), cluster.stores());
             return Ok(Self::Many(Box::new(cluster)));
         }

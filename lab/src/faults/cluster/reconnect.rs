@@ -1,0 +1,173 @@
+//! Thousands of sessions are dropped at once and come back at once.
+//!
+//! While they are away each one misses a message, in a group of a hundred; all are to have resumed
+//! within half a minute, and a minute later gateways are to be as large as before.
+//!
+//! Invariant: a session counts as back when it has what it missed.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use heddle_sdk::v1::{Cursor, ResumeOutcome};
+use heddle_sdk::{Client, ConversationId, Outgoing, Session, Update, text};
+use tokio::time::{sleep, timeout};
+
+use super::super::FaultError;
+use super::{CALM, Raw};
+use crate::measure::{ProcessStat, raise_open_files};
+use crate::target::cluster::Cluster;
+use crate::target::conversation::{self, brings_message};
+use crate::target::{Target, TargetError};
+
+const SESSIONS: usize = 5_000;
+/// Members of a group.
+const MEMBERS: usize = 100;
+/// Sessions that are opened at once to begin with.
+const OPENING_MAX: usize = 64;
+const RESUMED_WITHIN: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_secs(60);
+/// How much larger a gateway may be then.
+const GROWTH_MAX_PERCENT: u64 = 10;
+/// Files beside one for each session.
+const OTHER_FILES: u64 = 1_000;
+
+/// A device.
+struct Seat {
+    client: Client,
+    session: Option<Session>,
+    cursor: Option<Cursor>,
+}
+
+/// Drops all, and waits for them.
+pub(super) async fn strike(cluster: &Cluster, name: &str, raw: &mut Raw) -> Result<(), FaultError> {
+    let limit = raise_open_files(SESSIONS as u64 + OTHER_FILES);
+    if !limit.allows(SESSIONS as u64) {
+        let text = format!("{SESSIONS} sessions need as many open files: raise `ulimit -n`");
+        return Err(FaultError::Unfit(text));
+    }
+    let (mut seats, groups) = gather(cluster.target(), name).await?;
+    sleep(CALM).await;
+    let before = memory(cluster)?;
+    for seat in &mut seats {
+        seat.cursor = seat
+            .session
+            .as_ref()
+            .and_then(Session::cursor)
+            .or(seat.cursor);
+        seat.session = None;
+    }
+    for (speaker, group) in &groups {
+        let outgoing = Outgoing {
+            conversation_id: *group,
+            client_message_id: speaker.mint(),
+            message: text("while you were away"),
+        };
+        let sent = speaker.send(outgoing).await;
+        sent.map_err(TargetError::refused("a message to those who are away"))?;
+    }
+    let begun = Instant::now();
+    let returning = stream::iter(&mut seats)
+        .map(back)
+        .buffer_unordered(SESSIONS);
+    let back = timeout(
+        RESUMED_WITHIN,
+        returning.filter(|it| std::future::ready(*it)).count(),
+    );
+    let took = back.await.ok().filter(|count| *count == SESSIONS);
+    raw.within(took.map(|_| begun.elapsed()), |raw| &mut raw.resumed_max_ms);
+    sleep(LATER).await;
+    for (before, after) in before.iter().zip(memory(cluster)?) {
+        let percent = (after * 100 / before.max(&1)).saturating_sub(100);
+        eprintln!(
+            "  a gateway: {} MiB before, {} MiB later",
+            before >> 20,
+            after >> 20
+        );
+        raw.growth_max_percent = raw.growth_max_percent.max(percent);
+        raw.late += u64::from(percent > GROWTH_MAX_PERCENT);
+    }
+    Ok(())
+}
+
+type Groups = Vec<(Client, ConversationId)>;
+
+/// Opens all sessions, then makes the groups: each has an event, so that it has a place to resume
+/// from.
+async fn gather(target: &Target, name: &str) -> Result<(Vec<Seat>, Groups), TargetError> {
+    let refused = || TargetError::refused("thousands of sessions");
+    let users: Vec<_> = (0..SESSIONS)
+        .map(|it| format!("{name}-crowd-{it}"))
+        .collect();
+    let opening = stream::iter(&users).map(|user| async move {
+        let client = target.client(user, "phone")?;
+        let session = client.session().backoff(Target::backoff()).open().await;
+        let session = session.map_err(refused())?;
+        session.handle().connected().await.map_err(refused())?;
+        Ok::<_, TargetError>(Seat {
+            client,
+            cursor: session.cursor(),
+            session: Some(session),
+        })
+    });
+    let opened: Vec<_> = opening.buffered(OPENING_MAX).collect().await;
+    let mut seats = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut groups = Vec::new();
+    for (seats, users) in seats.chunks(MEMBERS).zip(users.chunks(MEMBERS)) {
+        let speaker = seats[0].client.clone();
+        let made = speaker.create_group("crowd", users[1..].to_vec()).await;
+        let made = made.map_err(refused())?;
+        groups.push((speaker, conversation::id_of(&made)?));
+    }
+    for seat in &mut seats {
+        let session = seat.session.as_mut();
+        let first = async {
+            match session {
+                Some(session) => until_event(session).await,
+                None => false,
+            }
+        };
+        if !timeout(RESUMED_WITHIN, first).await.unwrap_or(false) {
+            let error = heddle_sdk::Error::disconnected();
+            return Err(refused()(error));
+        }
+    }
+    Ok((seats, groups))
+}
+
+async fn until_event(session: &mut Session) -> bool {
+    while let Some(update) = session.next().await {
+        if matches!(update, Update::Event(_)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether the device resumed and got what it missed.
+async fn back(seat: &mut Seat) -> bool {
+    let opening = seat.client.session().resume(seat.cursor);
+    let Ok(mut session) = opening.backoff(Target::backoff()).open().await else {
+        return false;
+    };
+    let mut resumed = false;
+    while let Some(update) = session.next().await {
+        match update {
+            Update::Connected(opened) => resumed = opened.outcome() == ResumeOutcome::Resumed,
+            update if resumed && brings_message(&update) => {
+                seat.session = Some(session);
+                return true;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Of each gateway, in bytes.
+fn memory(cluster: &Cluster) -> Result<Vec<u64>, FaultError> {
+    let gateways = cluster.names("gateway/").into_iter();
+    let pids = gateways.filter_map(|name| cluster.process(&name)?.pid());
+    let measure = |pid| ProcessStat::of(pid).map(|stat| stat.rss_bytes);
+    let measured: Result<_, _> = pids.map(measure).collect();
+    measured.map_err(|error| FaultError::Unfit(error.to_string()))
+}
