@@ -23,6 +23,7 @@ pub(super) struct Measures {
     batch_events: Histogram<u64>,
     commit_duration: Histogram<f64>,
     dead_letters: Counter<u64>,
+    set_aside: Counter<u64>,
     deliveries: u64,
 }
 
@@ -41,8 +42,17 @@ impl Measures {
                 "heddle.push.dead_letters",
                 "Pushes to a registration that were given up and kept as dead letters",
             ),
+            set_aside: telemetry::counter(
+                "heddle.shard.set_aside",
+                "Pieces of fan-outs that could not be applied and were set aside",
+            ),
             deliveries: 0,
         }
+    }
+
+    /// A piece of a fan-out is set aside.
+    pub fn sets_aside(&self) {
+        self.set_aside.add(1, &[]);
     }
 
     /// The batch leaves.

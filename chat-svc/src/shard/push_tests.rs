@@ -15,8 +15,8 @@ use heddle_kit::{
 use heddle_proto::{
     ids::LogId,
     internal::{
-        Cell, FanOut, FanOutEvent, FanOutState, NoticesRow, PointerKind, PushIntent, PushKind,
-        ReadOutcome, Recipient, Table,
+        Cell, FanOut, FanOutEvent, FanOutState, NoticesRow, Pointer, PointerKind, PushIntent,
+        PushKind, ReadOutcome, Recipient, Table,
     },
     v1::{MarkState, StateChange, state_change},
 };
@@ -245,6 +245,31 @@ async fn what_is_given_up_is_a_dead_letter_in_the_commit_that_settles_it() {
     assert_eq!((letter.push_id, letter.seq), (intent.push_id, 1));
     assert!(!bench.waits());
     assert!(bench.notices().shown.is_empty(), "no device shows it");
+}
+
+/// The server stops after the outcome is stored and before the push position is.
+#[tokio::test]
+async fn what_was_settled_before_a_restart_is_not_pushed_again() {
+    let mut bench = Bench::new();
+    let intent = pushed(&mut bench);
+    bench.outcome(intent.id, PushOutcome::DeadLetter);
+    bench.commits();
+    let live = bench.shard.live_mailbox(&"bob".into()).expect("loaded");
+    let pointer = Pointer {
+        seq: 1,
+        ..Default::default()
+    };
+    let conversation = TALK;
+    live.mailbox
+        .pushes
+        .note(conversation, intent.position, &pointer, bare::NOW_MS);
+    bench.shard.mind_pushes(&"bob".into());
+    bench.passes(2 * GRACE_MS + 10_000);
+    assert!(bench.commits().is_empty() && !bench.waits());
+    bench.message(2);
+    bench.commits();
+    bench.passes(GRACE_MS);
+    assert_eq!(bench.commits().len(), 1, "a newer message is another push");
 }
 
 #[tokio::test]

@@ -167,10 +167,9 @@ impl Shard {
         };
         // A newer message came while an older one was read: its text is not this one's.
         let shows = config.push_previews && preview.seq == place.seq;
-        let push_id = format!("{}/{}", mailbox.id, place.position);
         let intent = PushIntent {
             id: intent_id,
-            push_id,
+            push_id: push_id(mailbox, place),
             seq: place.seq,
             position: place.position,
             title: preview.title.clone(),
@@ -303,13 +302,24 @@ impl Shard {
 }
 
 /// The message that a push of this conversation would be about, and the devices that get it.
+///
+/// What became of a push is stored before the push position is: a message whose push stands there
+/// as settled is not pushed again after a restart.
 fn due(mailbox: &Mailbox, conversation: &Key, now_ms: u64) -> Option<(Place, Vec<String>)> {
     let entry = mailbox.list.get(conversation)?;
     let waiting = mailbox.pushes.get(conversation)?;
     let settings = mailbox.user.as_ref().and_then(|user| user.push);
     let place = policy::subject(entry, waiting, &settings.unwrap_or_default(), now_ms).ok()?;
+    if mailbox.notices.outcome(&push_id(mailbox, place)).is_some() {
+        return None;
+    }
     let devices = policy::devices_due(&mailbox.devices, place, now_ms);
     (!devices.is_empty()).then_some((place, devices))
+}
+
+/// The id of the push about one message, in this life of the server and in the next.
+fn push_id(mailbox: &Mailbox, place: Place) -> String {
+    format!("{}/{}", mailbox.id, place.position)
 }
 
 /// What all intents have.
