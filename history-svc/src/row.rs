@@ -9,6 +9,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use heddle_proto::ids::LogId;
 
+/// Events of one row at most; less than a bucket of Cassandra's, so that none stays empty between
+/// others.
+pub const ROW_EVENTS_MAX: usize = 1_024;
+/// Bytes of one row at most; a mutation is bounded by half a segment of Cassandra's commit log.
+pub const ROW_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Length of a row's key: the log and the first seq, big-endian, so that rows sort by seq.
 pub const KEY_BYTES: usize = 24;
 

@@ -51,6 +51,14 @@ pub(super) struct Live {
     pub used_ms: u64,
 }
 
+/// Whether the owner of a conversation decides about it, rather than that of a mailbox.
+pub(super) fn decides(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Append(_) | Op::Mark(_) | Op::Grant(_) | Op::Ephemeral(_)
+    )
+}
+
 impl Live {
     pub fn new(conversation: Conversation) -> Self {
         Self {
@@ -72,6 +80,9 @@ impl Shard {
             );
         };
         match self.conversations.get_mut(&log) {
+            Some(ConversationSlot::Ready(_)) if self.batch.is_full() => {
+                self.room.push(edge, command);
+            }
             Some(ConversationSlot::Ready(_)) => self.decide(log, edge, command),
             Some(ConversationSlot::Loading(loading)) => {
                 if loading.waiting.len() >= self.around.config.waiting_max {

@@ -1,5 +1,5 @@
-//! Pieces of fan-outs that cannot be applied yet: no owner, no mailbox, a commit that failed, or a
-//! hole before them that is being read.
+//! Pieces of fan-outs that cannot be applied yet: no owner, no mailbox, a commit that failed, a hole
+//! before them that is being read, or no room in the batch.
 //!
 //! [`super::fan_out`] asks before it applies a piece; the tick tries again what waits.
 //!
@@ -69,7 +69,8 @@ impl Held {
 impl Shard {
     /// Applies a piece unless it must wait.
     pub(super) fn apply_or_hold(&mut self, piece: Piece) {
-        if self.ownership.is_none() || self.held.blocks(piece_user(&piece)) {
+        let waits = self.ownership.is_none() || self.held.blocks(piece_user(&piece));
+        if waits || self.lacks_room() {
             self.held.push(piece);
         } else {
             self.apply_piece(piece);

@@ -43,6 +43,7 @@ const SHARES_MAX: usize = 1_000;
 impl Shard {
     pub(super) fn mailbox_command(&mut self, edge: &Arc<Edge>, command: Box<Command>) {
         match self.mailboxes.get_mut(command.user_id.as_str()) {
+            Some(MailboxSlot::Ready(_)) if self.batch.is_full() => self.room.push(edge, command),
             Some(MailboxSlot::Ready(_)) if hide::is_unchecked(&command) => {
                 self.check_hide(edge, command);
             }

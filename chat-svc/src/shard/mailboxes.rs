@@ -105,9 +105,12 @@ impl Shard {
         let fan_out = &job.fan_out;
         if let Some(recipient) = fan_out.recipients.get(index) {
             for event in &fan_out.events {
+                if self.lacks_room() {
+                    return self.held.push(piece);
+                }
                 let taken = self.take_event(user_id, fan_out, event, recipient);
                 if let Some(from_seq) = taken {
-                    return self.fill_hole(user_id, from_seq, event.seq - 1, piece.clone());
+                    return self.fill_hole(user_id, from_seq, event.seq - 1, piece);
                 }
             }
         } else if let Some(state) = fan_out.states.get(index - fan_out.recipients.len()) {

@@ -35,6 +35,7 @@ mod pushes;
 mod reads;
 mod recover;
 mod registrations;
+mod room;
 mod sending;
 mod take;
 mod timers;
@@ -46,6 +47,7 @@ use crate::{
 };
 use batch::Batch;
 use conversations::ConversationSlot;
+use edges::Edge;
 use erasures::Erasures;
 use heddle_kit::{AnyOf, FastMap, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
@@ -134,6 +136,7 @@ pub struct Shard {
     previews: Previews,
     cursors_dirty: HashSet<(Arc<str>, String)>,
     recovering: Recovering,
+    room: room::Room,
     timers: Timers,
     measures: Measures,
     read_only_until_ms: u64,
@@ -174,6 +177,7 @@ impl Shard {
             previews: Previews::default(),
             cursors_dirty: HashSet::new(),
             recovering: Recovering::default(),
+            room: room::Room::default(),
             timers: Timers::default(),
             measures: Measures::new(),
             read_only_until_ms: 0,
@@ -222,6 +226,7 @@ impl Shard {
 
     /// Takes in what else has come, so that one commit serves it all.
     fn take_what_waits(&mut self, inputs: &mut ShardInputs) {
+        self.use_room();
         while !self.batch.is_full() {
             let Ok(input) = inputs.peer.try_recv() else {
                 break;
@@ -238,14 +243,15 @@ impl Shard {
 
     fn takes_commands(&self) -> bool {
         let unsent = self.unsent.len() < UNSENT_MAX;
-        !self.batch.is_full() && unsent && self.outbound.len() < UNACKNOWLEDGED_MAX
+        let room = !self.batch.is_full() && self.room.is_empty();
+        room && unsent && self.outbound.len() < UNACKNOWLEDGED_MAX
     }
 
     /// Finishes what was accepted; the drain's bounded grace ends it at worst.
     async fn drain(&mut self, inputs: &mut ShardInputs) {
         self.store_cursors();
         self.flush();
-        while self.in_flight.is_some() || !self.batch.is_empty() {
+        while self.in_flight.is_some() || !self.batch.is_empty() || !self.room.is_empty() {
             let Some(input) = inputs.store.recv().await else {
                 return;
             };
@@ -253,6 +259,7 @@ impl Shard {
             while let Ok(input) = inputs.peer.try_recv() {
                 self.on_peer(input);
             }
+            self.use_room();
             self.flush();
         }
     }
@@ -269,14 +276,21 @@ impl Shard {
         }
     }
 
-    fn on_command(&mut self, edge: &Arc<edges::Edge>, command: Command) {
-        use heddle_proto::internal::command::Op;
+    fn on_command(&mut self, edge: &Arc<Edge>, command: Command) {
         if !self.serves() {
-            return self.turn_away(edge, command, &owner_changing());
+            self.turn_away(edge, command, &owner_changing());
+        } else if self.batch.is_full() || !self.room.is_empty() {
+            self.room.push(edge, Box::new(command));
+        } else {
+            self.take_command(edge, Box::new(command));
         }
+    }
+
+    fn take_command(&mut self, edge: &Arc<Edge>, command: Box<Command>) {
+        use heddle_proto::internal::command::Op;
         match &command.op {
-            Some(Op::Append(_) | Op::Mark(_) | Op::Grant(_) | Op::Ephemeral(_)) => {
-                self.conversation_command(edge, Box::new(command));
+            Some(op) if conversations::decides(op) => {
+                self.conversation_command(edge, command);
             }
             Some(Op::Detach(detach)) => {
                 let (session_id, device_id) = (detach.session_id, command.device_id);
@@ -286,7 +300,7 @@ impl Shard {
                 self.set_foreground(edge.id, &command.user_id, change);
                 self.done(edge, command.id);
             }
-            Some(_) => self.mailbox_command(edge, Box::new(command)),
+            Some(_) => self.mailbox_command(edge, command),
             None => {
                 let fault = Fault::field("op", "this node does not know the command");
                 edge.refuse(command.id, &fault);

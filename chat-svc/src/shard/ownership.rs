@@ -175,7 +175,7 @@ impl Shard {
 
     /// Whether everything accepted is committed, so that the shard can go.
     pub(super) fn release_if_done(&mut self) {
-        let done = self.in_flight.is_none() && self.batch.is_empty();
+        let done = self.in_flight.is_none() && self.batch.is_empty() && self.room.is_empty();
         if matches!(self.phase, Phase::Releasing) && done {
             tracing::info!(shard = self.index, "released");
             self.released();
@@ -200,6 +200,7 @@ impl Shard {
     fn drop_state(&mut self) {
         self.ownership = None;
         self.refuse_reads();
+        self.refuse_what_waits_for_room();
         self.drop_conversations(&owner_changing());
         self.mailboxes.clear();
         self.previews = Default::default();

@@ -216,9 +216,12 @@ impl Shard {
             return self.set_aside(piece);
         };
         for event in &events {
+            if self.lacks_room() {
+                break;
+            }
             self.take_event(user, &job.fan_out, event, recipient);
         }
-        self.apply_piece(piece);
+        self.apply_or_hold(piece);
     }
 
     /// What cannot be applied is set aside, where an operator finds it.
@@ -227,6 +230,7 @@ impl Shard {
         let fan_out = &piece.0.fan_out;
         let seq = fan_out.events.first().map_or(0, |event| event.seq);
         tracing::error!(seq, "a fan-out cannot be applied and is set aside");
+        self.measures.sets_aside();
         let reason = "the conversation's log lacks events before it".to_owned();
         let row = StuckRow {
             log_id: fan_out.conversation_id.clone(),

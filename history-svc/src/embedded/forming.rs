@@ -20,13 +20,8 @@ use super::heads::{Head, Heads};
 use crate::cell::{self, CellKey};
 use crate::event;
 use crate::refusal::{Refusal, does_not_follow, invalid, parse_log_id};
-use crate::row::{self, Row, RowHeader};
+use crate::row::{self, ROW_BYTES_MAX, ROW_EVENTS_MAX, Row, RowHeader};
 use crate::store::ReadError;
-
-/// Events of one row at most.
-pub const ROW_EVENTS_MAX: usize = 4096;
-/// Bytes of one row at most.
-pub const ROW_BYTES_MAX: usize = 16 << 20;
 
 /// Which keyspace a record goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
