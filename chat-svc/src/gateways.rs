@@ -5,6 +5,9 @@
 //! meanwhile, and told so, would be stored after all. [`crate::service`] asks here before it sorts
 //! a frame into the shards' queues.
 //!
+//! How many streams there are is watched by [`crate::nodes::keeper`]: a node that no gateway reaches
+//! any more gives its shards to those that are reached.
+//!
 //! Invariant: once a newer stream of a gateway has said hello, nothing that comes over an older one
 //! reaches a shard.
 
@@ -12,19 +15,23 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::watch;
 
 /// Gateways that are remembered: those that have left are forgotten beyond it.
 const GATEWAYS_MAX: usize = 4_096;
 
 /// The newest generation of each gateway's streams, by the gateway's incarnation.
 #[derive(Default)]
-pub struct Gateways(Mutex<HashMap<String, Arc<Mutex<u64>>>>);
+pub struct Gateways {
+    newest: Mutex<HashMap<String, Arc<Mutex<u64>>>>,
+    streams: watch::Sender<usize>,
+}
 
 impl Gateways {
     /// A stream says hello; `None`: a newer one has done so before. One that names no gateway, or
     /// no generation, is fenced by nobody.
     pub fn begin(&self, gateway_id: &str, generation: u64) -> Option<Stream> {
-        let mut known = locked(&self.0);
+        let mut known = locked(&self.newest);
         if known.len() >= GATEWAYS_MAX {
             known.retain(|_, newest| Arc::strong_count(newest) > 1);
         }
@@ -40,7 +47,17 @@ impl Gateways {
             }
             *newest = generation;
         }
-        Some(Stream { newest, generation })
+        self.streams.send_modify(|count| *count += 1);
+        Some(Stream {
+            newest,
+            generation,
+            streams: self.streams.clone(),
+        })
+    }
+
+    /// How many streams there are.
+    pub fn streams(&self) -> watch::Receiver<usize> {
+        self.streams.subscribe()
     }
 }
 
@@ -48,6 +65,13 @@ impl Gateways {
 pub struct Stream {
     newest: Arc<Mutex<u64>>,
     generation: u64,
+    streams: watch::Sender<usize>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.streams.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Stream {
@@ -90,6 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn streams_are_counted() {
+        let gateways = Gateways::default();
+        let streams = gateways.streams();
+        let (first, second) = (gateways.begin("one", 1), gateways.begin("", 0));
+        assert_eq!(*streams.borrow(), 2);
+        drop((first, second));
+        assert_eq!(*streams.borrow(), 0);
+    }
+
+    #[test]
     fn who_tells_no_generation_is_let_through() {
         let gateways = Gateways::default();
         for id in ["", "of an older build"] {
@@ -105,7 +139,7 @@ mod tests {
         for number in 0..2 * GATEWAYS_MAX {
             gateways.begin(&number.to_string(), 1).unwrap();
         }
-        assert!(locked(&gateways.0).len() <= GATEWAYS_MAX);
+        assert!(locked(&gateways.newest).len() <= GATEWAYS_MAX);
         gateways.begin("stays", 2).unwrap();
         assert!(!passes(&stays));
     }

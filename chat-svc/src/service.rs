@@ -110,6 +110,7 @@ impl ChatService {
             me,
             peers: Peers::new((cluster.link, cluster.tls), queues, renew, tasks),
             owned: service.announcements.watch(),
+            gateways: service.gateways.streams(),
             placement: service.placement.clone(),
             renew: service.renew.clone(),
         };

@@ -33,6 +33,7 @@ pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
     let listening = listener.local_addr()?;
     let address = config.advertise_url;
     let scheme = if server.is_some() { "https" } else { "http" };
+    let serving = config.serve.as_soon_as(&config.link);
     let cluster = Cluster {
         address: address.unwrap_or_else(|| format!("{scheme}://{listening}")),
         link: config.link,
@@ -43,7 +44,7 @@ pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
     let (routes, health) = Health::add_to(service.routes()).await;
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
     let guarded = Guarded::only(routes, &config.layers, CALLERS);
-    let address = serve(listener, server, &config.serve, guarded, &sockets)?;
+    let address = serve(listener, server, &serving, guarded, &sockets)?;
     service.watch_health(health, &tasks);
     tracing::info!(%address, "serving shards");
     Ok(())

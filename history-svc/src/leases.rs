@@ -93,6 +93,7 @@ impl LeasesInMemory {
                 address: lease.address,
                 leaving: lease.leaving,
                 owned: lease.owned,
+                cut_off: lease.cut_off,
             };
             let until = now + ttl;
             leases.insert(lease.node, Held { node, until });

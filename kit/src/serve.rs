@@ -64,6 +64,15 @@ crate::config! {
     }
 }
 
+impl ServeOptions {
+    /// For a service that others link to: both ends find a dead link equally soon.
+    pub fn as_soon_as(mut self, link: &crate::LinkOptions) -> Self {
+        self.keepalive_interval_ms = self.keepalive_interval_ms.min(link.keepalive_interval_ms);
+        self.keepalive_timeout_ms = self.keepalive_timeout_ms.min(link.keepalive_timeout_ms);
+        self
+    }
+}
+
 /// A service that connections can be served with.
 pub trait HttpService:
     Service<Request<Body>, Response = Response<Body>, Error: Into<BoxError>, Future: Send>

@@ -6,7 +6,7 @@
 //!
 //! Invariant: a node that could not renew for a whole lease serves nothing.
 
-use super::{Placement, peers::Peers, placement};
+use super::{Placement, peers::Peers, placement, reach::Reach};
 use crate::{config::ChatConfig, store_link};
 use heddle_kit::AnyOf;
 use heddle_proto::internal::{LeaseRequest, LiveNode};
@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -49,6 +49,8 @@ pub struct Keeper {
     pub peers: Peers,
     /// What the shards of this node hold.
     pub owned: watch::Receiver<BTreeSet<u32>>,
+    /// How many gateways' streams there are.
+    pub gateways: watch::Receiver<usize>,
     /// What the shards follow.
     pub placement: Arc<watch::Sender<Arc<Placement>>>,
     /// Somebody knows that a renewal would tell something new.
@@ -61,8 +63,9 @@ struct Renewals {
     lapses: u64,
     version: u64,
     leaving: bool,
-    /// What the others were told last.
-    told: Option<(BTreeSet<u32>, bool)>,
+    reach: Reach,
+    /// What the others were told last: the shards held, leaving, cut off.
+    told: Option<(BTreeSet<u32>, bool, bool)>,
     /// Shards that belong here and that another still holds, and since when.
     waiting: HashMap<u32, Instant>,
 }
@@ -76,6 +79,7 @@ impl Keeper {
             lapses: 0,
             version: 1,
             leaving: false,
+            reach: Reach::default(),
             told: None,
             waiting: HashMap::new(),
         };
@@ -86,11 +90,14 @@ impl Keeper {
                 Ok(_) => interval,
                 Err(_) => interval.min(Duration::from_millis(RETRY_MS)),
             };
+            let due = Instant::now() + pause;
+            let cut_off_at = state.reach.cut_off_at().filter(|at| *at > Instant::now());
             tokio::select! {
                 () = stopping.cancelled() => break,
                 () = self.renew.notified() => {}
                 _ = self.owned.changed() => {}
-                () = sleep(pause) => {}
+                Ok(()) = self.gateways.changed() => {}
+                () = sleep_until(cut_off_at.map_or(due, |at| at.min(due))) => {}
             }
         }
         let most = Duration::from_millis(self.config.leave_max_ms);
@@ -98,7 +105,7 @@ impl Keeper {
             tracing::warn!("shards were not taken over in time; leaving all the same");
         }
         // Best effort: the lease would end by itself.
-        let _ = self.ask(0, true).await;
+        let _ = self.ask(0, (true, false)).await;
     }
 
     /// Gives all shards to the others.
@@ -122,7 +129,11 @@ impl Keeper {
         }
     }
 
-    async fn ask(&self, ttl_ms: u32, leaving: bool) -> Result<Vec<LiveNode>, Status> {
+    async fn ask(
+        &self,
+        ttl_ms: u32,
+        (leaving, cut_off): (bool, bool),
+    ) -> Result<Vec<LiveNode>, Status> {
         let request = LeaseRequest {
             node: self.me.node.clone(),
             incarnation: self.me.incarnation,
@@ -130,6 +141,7 @@ impl Keeper {
             ttl_ms,
             leaving,
             owned: self.owned.borrow().iter().copied().collect(),
+            cut_off,
         };
         let mut client = store_link::client(self.history.current());
         let patience = Duration::from_millis(self.config.lease_renewal_ms);
@@ -154,7 +166,10 @@ impl Keeper {
     async fn renew(&mut self, state: &mut Renewals) -> Result<Vec<LiveNode>, Status> {
         let asked = Instant::now();
         let owned = self.owned.borrow_and_update().clone();
-        let answer = self.ask(self.config.lease_ms, state.leaving).await;
+        state.reach.see(*self.gateways.borrow_and_update(), asked);
+        let cut_off = state.reach.is_cut_off(asked);
+        let wishes = (state.leaving, cut_off);
+        let answer = self.ask(self.config.lease_ms, wishes).await;
         state.version += 1;
         let shard_count = self.config.shard_count();
         let lease = Duration::from_millis(u64::from(self.config.lease_ms));
@@ -180,12 +195,15 @@ impl Keeper {
         place.valid_until = Some(asked + lease);
         place.lapses = state.lapses;
         self.placement.send_replace(Arc::new(place));
-        let told = Some((owned, state.leaving));
+        let told = Some((owned, state.leaving, cut_off));
         if state.told != told {
+            if cut_off {
+                tracing::warn!("no gateway reaches this node: others get its shards");
+            }
             state.told = told;
             self.peers.hint();
         }
-        tracing::trace!(nodes = placement::staying(&nodes).count(), "lease renewed");
+        tracing::trace!(nodes = placement::staying(&nodes).len(), "lease renewed");
         Ok(nodes)
     }
 }

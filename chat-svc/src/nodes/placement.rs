@@ -3,7 +3,8 @@
 //! Pure. All nodes compute the same from the same leases; a node that comes takes only what is now
 //! its own, one that goes leaves the others' as it was.
 //!
-//! Invariant: leaving nodes get nothing; a shard that another live node still holds is waited for.
+//! Invariant: leaving nodes get nothing, nor do those that no gateway reaches while another one is
+//! reached; a shard that another live node still holds is waited for.
 
 use super::peers::PeerNode;
 use heddle_proto::internal::LiveNode;
@@ -94,7 +95,7 @@ impl Placement {
         me: &str,
         peers: &BTreeMap<String, Arc<PeerNode>>,
     ) -> Self {
-        let staying: Vec<&str> = staying(nodes).collect();
+        let staying = staying(nodes);
         let owner = |shard: u32| match preferred(&staying, shard) {
             Some(node) if node == me => Target::Here,
             Some(node) => peers
@@ -136,10 +137,12 @@ impl Placement {
     }
 }
 
-/// Names of the nodes that want shards.
-pub fn staying(nodes: &[LiveNode]) -> impl Iterator<Item = &str> {
+/// Names of the nodes that want shards: those that gateways reach, or all if that is none.
+pub fn staying(nodes: &[LiveNode]) -> Vec<&str> {
     let staying = nodes.iter().filter(|node| !node.leaving);
-    staying.map(|node| node.node.as_str())
+    let (cut_off, reached): (Vec<_>, Vec<_>) = staying.partition(|node| node.cut_off);
+    let wanted = if reached.is_empty() { cut_off } else { reached };
+    wanted.iter().map(|node| node.node.as_str()).collect()
 }
 
 /// The node that a shard belongs on.
@@ -183,6 +186,16 @@ mod tests {
         assert!((0..4).all(|shard| waiting.is_here(shard) && !waiting.may_take(shard)));
         nodes[1].owned.clear();
         assert!((0..4).all(|shard| place(&nodes).may_take(shard)));
+    }
+
+    #[test]
+    fn who_is_cut_off_gets_shards_only_if_all_are() {
+        let mut nodes = [node("a", &[]), node("b", &[]), node("c", &[])];
+        nodes[1].cut_off = true;
+        nodes[2].leaving = true;
+        assert_eq!(staying(&nodes), ["a"]);
+        nodes[0].cut_off = true;
+        assert_eq!(staying(&nodes), ["a", "b"]);
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl StoreService for History {
             address: lease.address.clone(),
             leaving: lease.leaving,
             owned: lease.owned.clone(),
+            cut_off: lease.cut_off,
         };
         self.asked.lock().unwrap().push(lease);
         let others = self.others.lock().unwrap().clone();
@@ -120,6 +121,7 @@ fn other(owned: impl IntoIterator<Item = u32>) -> Option<Vec<LiveNode>> {
         incarnation: 1,
         address: "http://127.0.0.1:9".into(),
         leaving: false,
+        cut_off: false,
         owned: owned.into_iter().collect(),
     }])
 }
@@ -264,6 +266,29 @@ async fn without_a_lease_nothing_is_served() {
     assert!(is_changing(&node.asks(0, 1).await));
     node.others(Some(Vec::new()));
     node.announces(|owned| owned.len() == SHARDS as usize).await;
+    node.tasks.drain(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn who_is_cut_off_from_gateways_gives_its_shards_away() {
+    let mut node = Node::start(other([])).await;
+    node.announces(|owned| !owned.is_empty()).await;
+    let hello = EdgeRequest {
+        gateway_id: "one".into(),
+        generation: 1,
+        ..Default::default()
+    };
+    node.commands.send(hello).await.unwrap();
+    node.asks(0, 1).await;
+    node.commands = mpsc::channel(1).0;
+    let asked = node.history.asked.clone();
+    let gives = async {
+        let gave = |asked: &LeaseRequest| asked.cut_off && asked.owned.is_empty();
+        while !asked.lock().unwrap().last().is_some_and(gave) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, gives).await.expect("it keeps them");
     node.tasks.drain(PATIENCE).await;
 }
 

@@ -16,6 +16,7 @@ pub enum LabCommand {
     #[command(after_help = "Examples:
   heddle replay 2007-06-04.txt
   heddle replay 2007-06-04.txt --devices 3 --kill-every 250 --json
+  heddle replay 2007-06-04.txt --shape cluster --kill-every 250
   heddle replay 2007-06-04.txt --target http://127.0.0.1:7447 --key ./data/signing-key.pem")]
     Replay(ReplayOptions),
     /// Measure a server: direct, paced, group, idle, resume or stalled

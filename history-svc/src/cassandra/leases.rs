@@ -87,6 +87,7 @@ async fn write(db: &SharedDb, pool: i32, lease: LeaseRequest) -> Result<(), Fail
         lease.address.as_str().into(),
         lease.leaving.into(),
         owned.as_slice().into(),
+        lease.cut_off.into(),
         expires_s.into(),
     ];
     db.write(&*db.statements.lease_write, &values).await
@@ -97,8 +98,8 @@ async fn end(db: &SharedDb, pool: i32, node: &str, incarnation: u64) -> Result<(
     db.write(&*db.statements.lease_end, &values).await
 }
 
-/// node, incarnation, ttl, address, leaving, owned; when it was written (microseconds) and read
-/// (milliseconds). What a row lacks was removed.
+/// node, incarnation, ttl, address, leaving, owned, cut off; when it was written (microseconds) and
+/// read (milliseconds). What a row lacks was removed, or its writer did not know of it.
 type Row = (
     String,
     i64,
@@ -106,6 +107,7 @@ type Row = (
     Option<String>,
     Option<bool>,
     Option<Vec<i32>>,
+    Option<bool>,
     Option<i64>,
     i64,
 );
@@ -113,7 +115,9 @@ type Row = (
 /// The newest start of each node whose lease has not ended, by name.
 fn live(rows: Vec<Row>) -> Vec<LiveNode> {
     let mut newest: BTreeMap<String, LiveNode> = BTreeMap::new();
-    for (node, incarnation, ttl_ms, address, leaving, owned, written_us, read_ms) in rows {
+    for row in rows {
+        let (node, incarnation, ttl_ms, address, leaving, owned, cut_off, written_us, read_ms) =
+            row;
         let (Some(ttl_ms), Some(written_us)) = (ttl_ms, written_us) else {
             continue;
         };
@@ -133,6 +137,7 @@ fn live(rows: Vec<Row>) -> Vec<LiveNode> {
                     .iter()
                     .map(|it| *it as u32)
                     .collect(),
+                cut_off: cut_off.unwrap_or_default(),
             };
             newest.insert(node, found);
         }
@@ -160,6 +165,7 @@ mod tests {
             node.into(),
             incarnation,
             ttl_ms,
+            None,
             None,
             None,
             None,

@@ -80,6 +80,12 @@ pub const MIGRATIONS: &[Migration] = &[
         readers_from: 1,
         statements: third,
     },
+    Migration {
+        version: 4,
+        about: "chat nodes that no gateway reaches",
+        readers_from: 1,
+        statements: fourth,
+    },
 ];
 
 /// The version that this binary was written for.
@@ -136,6 +142,12 @@ fn third(keyspace: &str) -> Vec<String> {
         table(keyspace, "notices", CELL_COLUMNS),
         format!("{dead_letters} AND default_time_to_live = {DEAD_LETTERS_TTL_S}"),
     ]
+}
+
+fn fourth(keyspace: &str) -> Vec<String> {
+    vec![format!(
+        "ALTER TABLE {keyspace}.nodes ADD IF NOT EXISTS cut_off boolean"
+    )]
 }
 
 #[cfg(test)]

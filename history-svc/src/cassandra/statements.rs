@@ -45,7 +45,7 @@ pub struct Statements {
     pub any_shard: Statement,
     /// Any row of a log.
     pub any_row: Statement,
-    /// pool, node, incarnation, ttl_ms, address, leaving, owned, seconds until the row expires
+    /// pool, node, incarnation, ttl_ms, address, leaving, owned, cut_off, seconds until it expires
     pub lease_write: Statement,
     /// pool, node, incarnation
     pub lease_end: Statement,
@@ -72,12 +72,14 @@ mod text {
     pub const ANY_SHARD: &str = "SELECT shard FROM {k}.shards LIMIT 1";
     pub const ANY_ROW: &str = "SELECT first_seq FROM {k}.log LIMIT 1";
     pub const LEASE_WRITE: &str = "INSERT INTO {k}.nodes (pool, node, incarnation, ttl_ms, \
-                                   address, leaving, owned) VALUES (?, ?, ?, ?, ?, ?, ?) \
+                                   address, leaving, owned, cut_off) \
+                                   VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
                                    USING TTL ?";
     pub const LEASE_END: &str =
         "DELETE FROM {k}.nodes WHERE pool = ? AND node = ? AND incarnation = ?";
     pub const LEASES_READ: &str = "SELECT node, incarnation, ttl_ms, address, leaving, owned, \
-                                   WRITETIME(ttl_ms), toUnixTimestamp(now()) FROM {k}.nodes \
+                                   cut_off, WRITETIME(ttl_ms), toUnixTimestamp(now()) \
+                                   FROM {k}.nodes \
                                    WHERE pool = ?";
     pub const CELL_WRITE: &str = "INSERT INTO {k}.{t} (partition, clustering, value) \
                                   VALUES (?, ?, ?) USING TIMESTAMP ?";

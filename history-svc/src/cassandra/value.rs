@@ -178,7 +178,7 @@ tuples! {
     A;
     A B;
     A B C;
-    A B C D E F G H;
+    A B C D E F G H I;
 }
 
 #[cfg(test)]

@@ -66,13 +66,14 @@ async fn all_find_a_node_as_it_described_itself(leases: Store) {
         pairs(&[("a", 1), ("b", 1)])
     );
     described.leaving = true;
+    described.cut_off = true;
     described.owned = Vec::new();
     described.address = "http://b:2".into();
     let found = leases.renew(described).await.unwrap();
     let b = found.iter().find(|node| node.node == "b").unwrap();
     assert_eq!(
-        (b.address.as_str(), b.leaving, b.owned.as_slice()),
-        ("http://b:2", true, [].as_slice())
+        (b.address.as_str(), b.leaving, b.cut_off, b.owned.as_slice()),
+        ("http://b:2", true, true, [].as_slice())
     );
     assert_eq!(renew(&leases, "b", 1, 0).await, pairs(&[("a", 1)]));
 }

@@ -28,10 +28,11 @@ crate::config! {
     pub struct LinkOptions {
         /// The longest a connection attempt may take, TLS included (milliseconds).
         pub connect_timeout_ms: u64 = 2_000,
-        /// A ping is sent after this much silence (milliseconds).
-        pub keepalive_interval_ms: u64 = 5_000,
+        /// A ping is sent after this much silence (milliseconds); chat-svc pings those who
+        /// connect as often.
+        pub keepalive_interval_ms: u64 = 1_000,
         /// A peer that does not answer a ping within this time is gone (milliseconds).
-        pub keepalive_timeout_ms: u64 = 3_000,
+        pub keepalive_timeout_ms: u64 = 2_000,
         /// HTTP/2 window of the connection (bytes).
         pub connection_window_bytes: u32 = CONNECTION_WINDOW_BYTES,
         /// HTTP/2 window of each stream (bytes).

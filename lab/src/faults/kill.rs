@@ -5,7 +5,6 @@
 //! random, while the others go on.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heddle_plan::Size;
@@ -14,8 +13,8 @@ use rand::rngs::StdRng;
 
 use super::FaultError;
 use super::cycles::{self, CycleOptions, Fault, Shape};
-use crate::target::cluster::Cluster;
-use crate::target::{HeddleServer, ServerOptions, TargetError};
+use crate::target::cluster::{Cluster, programs};
+use crate::target::{HeddleServer, ServerOptions};
 
 /// How long calls through the SDK may take while services die: 99.9 of 100, and all.
 pub(super) const CALLS_WITHIN: (Duration, Duration) =
@@ -80,15 +79,4 @@ pub async fn run(options: &CycleOptions) -> Result<bool, FaultError> {
     let clean = cycles::run(&mut fault, &mut cluster, options).await?;
     eprintln!("killed: {:?}", fault.0);
     Ok(clean)
-}
-
-/// Where the services' programs lie: beside the one that is named, or beside this one.
-pub(super) fn programs(named: Option<&Path>) -> Result<PathBuf, FaultError> {
-    let this = match named {
-        Some(program) => Ok(program.to_owned()),
-        None => std::env::current_exe(),
-    };
-    let what = "the services' programs";
-    let this = this.map_err(|error| TargetError::Io { what, error })?;
-    Ok(this.parent().unwrap_or(Path::new(".")).to_owned())
 }

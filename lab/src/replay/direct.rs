@@ -18,12 +18,12 @@ use super::judge::Judge;
 use super::kills::Killer;
 use super::ledger::{Ledger, ROOMS};
 use super::line::Line;
+use super::ours::Ours;
 use super::person::{Person, TASKS_MAX, Task};
 use super::{ReplayError, ReplayOptions, ReplayReport};
 use crate::irc::Script;
 use crate::measure::raise_open_files;
 use crate::progress::Progress;
-use crate::target::ServerOptions;
 
 /// After so long without an answer everybody is called back.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -41,8 +41,7 @@ pub async fn run(options: &ReplayOptions, script: &Script) -> Result<ReplayRepor
     let sessions = script.users.len() as u64 * u64::from(options.devices);
     raise_files(sessions)?;
     let members = usize::try_from(members_max(script) + 1).unwrap_or(usize::MAX);
-    let limits = ServerOptions::default().group_members_max(members);
-    let (target, server) = options.target.open(limits).await?;
+    let (target, server) = Ours::open(options, members).await?;
     let ledger = Arc::new(Ledger::new(script.users.len()));
     let cast = Cast::assemble(options, &target, script, &ledger).await?;
     let killer = Killer::start(server, options.kill_every, ledger.clone());

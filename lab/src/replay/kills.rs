@@ -1,4 +1,4 @@
-//! SIGKILL after each so many messages, and the server started again on the same port and data.
+//! SIGKILL after each so many messages, and a start again on the same port and data.
 //!
 //! Invariant: what was in flight is counted just before the kill.
 
@@ -11,12 +11,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::ReplayError;
 use super::ledger::Ledger;
-use crate::target::{HeddleServer, TargetError};
+use super::ours::Ours;
+use crate::target::TargetError;
 
 /// How often the count of messages is looked at.
 const POLL: Duration = Duration::from_millis(2);
 
-type Ended = Result<(Vec<u64>, Option<HeddleServer>), TargetError>;
+/// One SIGKILL.
+pub struct Kill {
+    /// Of which process.
+    pub process: String,
+    /// Sends in flight just before.
+    pub in_flight: u64,
+}
+
+type Ended = Result<(Vec<Kill>, Option<Ours>), TargetError>;
 
 /// Kills the server now and then.
 pub struct Killer {
@@ -27,7 +36,7 @@ pub struct Killer {
 
 impl Killer {
     /// Begins; without a number it only keeps the server.
-    pub fn start(server: Option<HeddleServer>, every: Option<u64>, ledger: Arc<Ledger>) -> Killer {
+    pub fn start(server: Option<Ours>, every: Option<u64>, ledger: Arc<Ledger>) -> Killer {
         let (stop, failed) = (CancellationToken::new(), CancellationToken::new());
         let (stopped, fails) = (stop.clone(), failed.clone());
         let task = tokio::spawn(async move {
@@ -45,8 +54,8 @@ impl Killer {
         self.failed.cancelled().await;
     }
 
-    /// Ends when the server runs: sends in flight at each kill, and the server.
-    pub async fn stop(self) -> Result<(Vec<u64>, Option<HeddleServer>), ReplayError> {
+    /// Ends when the server runs: all kills, and the server.
+    pub async fn stop(self) -> Result<(Vec<Kill>, Option<Ours>), ReplayError> {
         self.stop.cancel();
         let ended = self.task.await;
         Ok(ended.map_err(|error| ReplayError::Stuck(format!("the killer failed: {error}")))??)
@@ -54,7 +63,7 @@ impl Killer {
 }
 
 async fn kill(
-    mut server: Option<HeddleServer>,
+    mut server: Option<Ours>,
     every: Option<u64>,
     ledger: Arc<Ledger>,
     stop: CancellationToken,
@@ -71,8 +80,9 @@ async fn kill(
         if ledger.settled.load(Ordering::Relaxed) < next {
             continue;
         }
-        kills.push(ledger.in_flight().0);
-        running.kill();
+        let in_flight = ledger.in_flight().0;
+        let process = running.kill(kills.len());
+        kills.push(Kill { process, in_flight });
         running.restart().await?;
         next = ledger.settled.load(Ordering::Relaxed).max(next) + every;
     }

@@ -18,6 +18,7 @@ mod ledger;
 mod line;
 mod log;
 mod marks;
+mod ours;
 mod person;
 mod report;
 
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::faults::cycles::Shape;
 use crate::irc::{Day, Script};
 use crate::target::{TargetError, TargetOptions};
 pub use report::ReplayReport;
@@ -40,10 +42,14 @@ pub struct ReplayOptions {
     #[command(flatten)]
     /// Which server.
     pub target: TargetOptions,
+    /// What is started for the run: one process, or the services as processes of their own
+    #[arg(long, value_enum, default_value = "one", conflicts_with = "target")]
+    pub shape: Shape,
     /// Devices of each user
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub devices: u32,
-    /// SIGKILL the server after each so many messages and start it again (own server only)
+    /// SIGKILL the server after each so many messages and start it again (own server only); of a
+    /// cluster one service after the other
     #[arg(long, value_name = "MESSAGES", conflicts_with = "target")]
     pub kill_every: Option<u64>,
     /// What is left to chance follows from this

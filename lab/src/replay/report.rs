@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::ReplayOptions;
 use super::direct::Director;
+use super::kills::Kill;
 use super::ledger::Problems;
 use crate::irc::{Script, What};
 use crate::measure::Percentiles;
@@ -61,6 +62,8 @@ pub struct ReplayReport {
     pub resumed_users: usize,
     /// Sends in flight at each SIGKILL.
     pub in_flight_at_kills: Vec<u64>,
+    /// What was killed each time.
+    pub killed: Vec<String>,
     /// From a line's turn to its answer.
     pub send_latency: Percentiles,
     /// From a line's turn to a device that was online, sampled.
@@ -74,7 +77,7 @@ impl ReplayReport {
         options: &ReplayOptions,
         script: &Script,
         director: &Director,
-        in_flight_at_kills: Vec<u64>,
+        kills: Vec<Kill>,
         elapsed: Duration,
     ) -> ReplayReport {
         let count =
@@ -93,9 +96,12 @@ impl ReplayReport {
         let (resumes, resumed_users) = director.resumes();
         let [send_latency, delivery_latency] = ledger.latencies();
         let mut problems = ledger.problems();
-        let kills = in_flight_at_kills.len();
-        if options.kill_every.is_some() && kills < KILLS_MIN {
-            problems.add("kills", || format!("only {kills}; lower --kill-every"));
+        let in_flight_at_kills = kills.iter().map(|kill| kill.in_flight).collect();
+        let killed: Vec<_> = kills.into_iter().map(|kill| kill.process).collect();
+        if options.kill_every.is_some() && killed.len() < KILLS_MIN {
+            problems.add("kills", || {
+                format!("only {}; lower --kill-every", killed.len())
+            });
         }
         check_pressure(script, in_flight_median, speakers_median, &mut problems);
         let skipped = script.skipped;
@@ -120,6 +126,7 @@ impl ReplayReport {
             resumes,
             resumed_users,
             in_flight_at_kills,
+            killed,
             send_latency,
             delivery_latency,
             problems,

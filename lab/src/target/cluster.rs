@@ -8,7 +8,7 @@
 //! find it again.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -269,4 +269,14 @@ fn spec(programs: &Path, dir: &Path, service: &Service, network: Option<&Network
         ready: Ready::Port(service.address),
         ready_timeout: READY_TIMEOUT,
     }
+}
+
+/// Where the services' programs lie: beside the one that is named, or beside this one.
+pub fn programs(named: Option<&Path>) -> Result<PathBuf, TargetError> {
+    let this = match named {
+        Some(program) => Ok(program.to_owned()),
+        None => std::env::current_exe(),
+    };
+    let this = this.map_err(io("the services' programs"))?;
+    Ok(this.parent().unwrap_or(Path::new(".")).to_owned())
 }

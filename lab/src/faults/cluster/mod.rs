@@ -29,11 +29,11 @@ use serde::Serialize;
 
 use super::FaultError;
 use super::cycles::{self, CycleOptions, CycleReport, Fault, Shape};
-use super::kill::{CALLS_WITHIN, programs};
+use super::kill::CALLS_WITHIN;
 use super::probe::{Probe, Seen};
 use super::readback::Found;
 use crate::process::network::Network;
-use crate::target::cluster::Cluster;
+use crate::target::cluster::{Cluster, programs};
 use crate::target::engines::REDIS;
 
 /// Before and after a fault all goes well for so long.

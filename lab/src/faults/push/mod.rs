@@ -25,10 +25,9 @@ use self::judge::{Verdicts, judge};
 use self::people::People;
 use super::FaultError;
 use super::cycles::{CycleOptions, Shape};
-use super::kill::programs;
 use crate::progress::Progress;
 use crate::provider::{Mood, Receiver};
-use crate::target::cluster::Cluster;
+use crate::target::cluster::{Cluster, programs};
 use crate::target::{HeddleServer, ServerOptions, Target, TargetError};
 
 /// How long people act before a strike, at most, and after it.
