@@ -1,6 +1,7 @@
 //! `cargo xtask cassandra up|down`: one real Apache Cassandra node without containers or root.
 //!
-//! `jars` fetches it, `settings` says how it runs, `node` starts and stops it. The suite starts one
+//! `jars` fetches it, `settings` says how it runs, `node` starts and stops it, `snapshot` copies
+//! what it has. The suite starts one
 //! for all of its steps, see [`suite_node`]. Needs a JDK and Maven.
 //!
 //! Invariant: only a process that was started from the directory named is ever stopped.
@@ -8,6 +9,7 @@
 mod jars;
 mod node;
 mod settings;
+mod snapshot;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -40,6 +42,21 @@ pub enum Task {
         /// Run as a server would, for measurements: C2 and G1; takes longer to start.
         #[arg(long)]
         bench: bool,
+        /// Also listen for `nodetool`, on this port of 127.0.0.1.
+        #[arg(long)]
+        jmx_port: Option<u16>,
+    },
+    /// Take a snapshot of all tables of a running node; a node can be started on the copy.
+    Snapshot {
+        /// The node's directory; target/cassandra if not given.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// What the node was started with.
+        #[arg(long)]
+        jmx_port: u16,
+        /// Where the copy goes: a directory that is not there yet.
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Stop the node that was started in a directory.
     Down {
@@ -59,7 +76,15 @@ pub enum Task {
 pub fn perform(repo: &Repo, task: Task) -> Outcome {
     let directory = |dir: Option<PathBuf>| dir.unwrap_or_else(|| repo.path(DIRECTORY));
     match task {
-        Task::Up { dir, port, bench } => {
+        Task::Snapshot { dir, jmx_port, out } => {
+            snapshot::take(repo, &directory(dir), jmx_port, &out)
+        }
+        Task::Up {
+            dir,
+            port,
+            bench,
+            jmx_port,
+        } => {
             let dir = directory(dir);
             let settings = Settings {
                 address: Ipv4Addr::LOCALHOST,
@@ -69,6 +94,7 @@ pub fn perform(repo: &Repo, task: Task) -> Outcome {
                     .checked_add(1)
                     .ok_or_else(|| Failure::wrong("--port: at most 65534"))?,
                 bench,
+                jmx_port,
                 lives_on: true,
             };
             let node = Node::start(&jars::class_path(repo)?, &dir, &settings)?;
@@ -116,6 +142,7 @@ pub fn ring(repo: &Repo, dirs: &[PathBuf], lives_on: bool) -> Result<Vec<Planned
             port,
             storage_port,
             bench: false,
+            jmx_port: None,
             lives_on,
         };
         std::fs::create_dir_all(dir)?;
@@ -170,6 +197,7 @@ fn start_for_suite(repo: &Repo) -> Result<(Node, u16), Failure> {
         port,
         storage_port,
         bench: false,
+        jmx_port: None,
         lives_on: false,
     };
     let dir = repo.path("target/cassandra-suite");

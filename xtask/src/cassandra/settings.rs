@@ -18,6 +18,8 @@ pub struct Settings {
     pub storage_port: u16,
     /// C2 and G1 rather than a fast start.
     pub bench: bool,
+    /// Where `nodetool` reaches it, on this machine only.
+    pub jmx_port: Option<u16>,
     /// Whether it lives on after the program that started it.
     pub lives_on: bool,
 }
@@ -112,11 +114,18 @@ pub fn jvm(dir: &Path, settings: &Settings) -> Vec<String> {
         format!("-Dlogback.configurationFile=file://{dir}/conf/logback.xml"),
     ];
     let flags = collector.iter().chain(FLAGS).map(|&flag| flag.to_owned());
+    let jmx = settings.jmx_port.iter();
+    let jmx = jmx.map(|port| format!("-Dcassandra.jmx.local.port={port}"));
+    flags.chain(own).chain(jmx).chain(modules()).collect()
+}
+
+/// What any program of Cassandra needs of Java 17.
+pub fn modules() -> impl Iterator<Item = String> {
     let exports = EXPORTS
         .iter()
         .flat_map(|name| opened("--add-exports", name));
     let opens = OPENS.iter().flat_map(|name| opened("--add-opens", name));
-    flags.chain(own).chain(exports).chain(opens).collect()
+    exports.chain(opens)
 }
 
 /// The flag by which a process is known as this directory's node.
