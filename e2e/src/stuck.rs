@@ -1,8 +1,8 @@
 //! Stuck: how a piece of a fan-out comes to be set aside, in a whole server.
 //!
 //! A message is stored while the store takes nothing into its recipient's mailbox; the server
-//! restarts, and the conversation's log cannot be read, as if its rows were gone. What is fanned out
-//! again lacks the message, and the next one finds the hole.
+//! restarts, and the conversation's log cannot be read, as if its rows were gone. What is fanned
+//! out again lacks the message, and the next one finds the hole.
 
 use crate::{
     World,

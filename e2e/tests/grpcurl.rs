@@ -1,8 +1,8 @@
 //! grpcurl: every line of docs/proto.md works, and there is one for every RPC (issue section 2).
 
 use heddle_e2e::{
-    Person, Raw, World, eventually, missing, people::id_of, pushes::offline, raw, stuck, wire::mint,
-    world::Failure,
+    Person, Raw, World, eventually, missing, people::id_of, pushes::offline, raw, stuck,
+    wire::mint, world::Failure,
 };
 use heddle_proto::PUBLIC_DESCRIPTORS;
 use heddle_sdk::{ConversationId, text, v1};

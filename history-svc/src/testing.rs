@@ -66,8 +66,8 @@ impl Faults {
         refused.is_some_and(|log| extends(commits, log))
     }
 
-    /// Answers readers of this log's rows as if they were gone, until told otherwise. Its tail stays,
-    /// so that its owner finds it as long as it was.
+    /// Answers readers of this log's rows as if they were gone, until told otherwise. Its tail
+    /// stays, so that its owner finds it as long as it was.
     pub fn hide_rows(&self, log: Option<LogId>) {
         *locked(&self.hidden_log) = log;
     }

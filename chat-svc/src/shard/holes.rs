@@ -1,7 +1,7 @@
 //! Holes: events of a conversation that a mailbox misses are read from the conversation's log.
 //!
-//! `mailboxes` comes upon them as it applies a piece, `mailbox::hole` says where they begin; what the
-//! log does not fill goes to `stuck`.
+//! `mailboxes` comes upon them as it applies a piece, `mailbox::hole` says where they begin; what
+//! the log does not fill goes to `stuck`.
 //!
 //! Invariant: each reading takes the mailbox on, or its piece is set aside: nothing is read again
 //! and again, and no piece holds up its mailbox for good.
@@ -68,8 +68,8 @@ impl Shard {
             return self.set_aside(piece, from_seq, &reason);
         }
         self.take_read(user, &job.fan_out, &events, recipient);
-        self.no_longer_aside(user, &job.fan_out.conversation_id);
         self.apply_or_hold(piece);
+        self.no_longer_aside(user, &job.fan_out.conversation_id);
     }
 
     /// The first seq that the mailbox lacks before a piece, if it is loaded and lacks any.

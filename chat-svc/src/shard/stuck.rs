@@ -261,7 +261,11 @@ impl Shard {
         self.batch.cells([cells::no_stuck(partition, clustering)]);
         self.aside.forget(row);
         let event_count = ask.taken;
-        tracing::info!(to_seq = row.to_seq, event_count, "what was set aside is taken");
+        tracing::info!(
+            to_seq = row.to_seq,
+            event_count,
+            "what was set aside is taken"
+        );
         let answer = Answer::RedriveStuck(RedriveStuckResult { event_count });
         self.batch.answer(edge, command.id, Outcome::Ready(answer));
     }

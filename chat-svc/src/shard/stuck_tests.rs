@@ -181,7 +181,10 @@ impl Bench {
         self.comes(4);
         self.reads(0..0);
         let committed = self.commits();
-        assert_eq!((&committed.taken[..], committed.acks[0].stuck), (&[][..], true));
+        assert_eq!(
+            (&committed.taken[..], committed.acks[0].stuck),
+            (&[][..], true)
+        );
         committed.rows.into_iter().next().expect("a row")
     }
 }
@@ -191,11 +194,7 @@ fn stored(cell: &Cell) -> StuckRow {
 }
 
 fn key(cell: &Cell) -> (Bytes, Bytes, bool) {
-    (
-        cell.partition.clone(),
-        cell.clustering.clone(),
-        cell.delete,
-    )
+    (cell.partition.clone(), cell.clustering.clone(), cell.delete)
 }
 
 #[tokio::test]
@@ -272,7 +271,10 @@ async fn a_redrive_takes_what_is_missing_in_order_and_the_row_goes_with_it() {
     assert_eq!(gone, [(partition, clustering, true)]);
     bench.redrives(&row);
     let committed = bench.commits();
-    assert_eq!((&committed.taken[..], &committed.answers[..]), (&[][..], &[Ok(0)][..]));
+    assert_eq!(
+        (&committed.taken[..], &committed.answers[..]),
+        (&[][..], &[Ok(0)][..])
+    );
 }
 
 #[tokio::test]

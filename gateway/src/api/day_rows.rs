@@ -1,6 +1,7 @@
 //! Day rows: what shards keep by day for operators, dead letters and what was set aside.
 //!
-//! The services beside list them from the store; what is to become of one, its mailbox's owner does.
+//! The services beside list them from the store; what is to become of one, its mailbox's owner
+//! does.
 //!
 //! Invariant: an id names one row, by its partition and its place there, and says nothing else.
 

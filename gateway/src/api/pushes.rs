@@ -15,8 +15,7 @@ use heddle_proto::{
         Cell, DeadLetterRow, PartitionQuery, PushCommand, RedriveCommand, SettledPush, Table,
         TestPushCommand, command::Op, command_result::Outcome, read::Query,
     },
-    keys,
-    time,
+    keys, time,
     v1::{self, DeadLetter, ErrorReason, push_service_server::PushService},
 };
 use prost::Message as _;

@@ -59,7 +59,9 @@ impl Store {
     pub fn put(&self, cell: Cell) {
         let mut state = self.0.lock().unwrap();
         state.cells.push(cell);
-        state.cells.sort_by(|one, other| one.clustering.cmp(&other.clustering));
+        state
+            .cells
+            .sort_by(|one, other| one.clustering.cmp(&other.clustering));
     }
 
     /// Fails so many reads.

@@ -69,7 +69,11 @@ async fn pages_go_from_the_newest_to_the_oldest_over_shards_and_days() {
             break;
         }
     }
-    let whole = [vec!["bob-1", "bob-0"], vec!["bob-1", "bob-0"], vec!["bob-63"]];
+    let whole = [
+        vec!["bob-1", "bob-0"],
+        vec!["bob-1", "bob-0"],
+        vec!["bob-63"],
+    ];
     assert_eq!(pages, whole, "30 days, today among them");
     let ask = v1::ListStuckRequest {
         day: "2001-02-03".into(),
@@ -104,7 +108,10 @@ async fn a_redrive_goes_to_the_owner_of_the_mailbox_with_its_row() {
     };
     let (user_id, ask_of) = world.chat.saw("the redrive", redrive).await;
     assert_eq!(user_id, "bob-1");
-    assert_eq!((&ask_of.partition, &ask_of.clustering), (&cell.partition, &cell.clustering));
+    assert_eq!(
+        (&ask_of.partition, &ask_of.clustering),
+        (&cell.partition, &cell.clustering)
+    );
     assert_eq!(ask_of.row.unwrap().encode_to_vec(), cell.value);
     let unknown = format!("{}AAAA", piece.stuck_id);
     for (stuck_id, code) in [(&*unknown, Code::NotFound), ("", Code::InvalidArgument)] {

@@ -6,13 +6,9 @@ use heddle_proto::v1;
 use heddle_proto::v1::operations_service_client::OperationsServiceClient;
 
 impl Client {
-    /// A page of what is set aside, the newest first, of the 30 days up to one (`2026-11-28`; empty:
-    /// today).
-    pub async fn stuck(
-        &self,
-        day: &str,
-        page_token: &str,
-    ) -> Result<v1::ListStuckResponse, Error> {
+    /// A page of what is set aside, the newest first, of the 30 days up to one (`2026-11-28`;
+    /// empty: today).
+    pub async fn stuck(&self, day: &str, page_token: &str) -> Result<v1::ListStuckResponse, Error> {
         let request = v1::ListStuckRequest {
             day: day.to_owned(),
             page_size: 0,
