@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         .btree_map(".")
         .boxed(".heddle.internal.v1.Command.op.append")
+        .boxed(".heddle.internal.v1.Command.op.redrive_stuck")
         .extern_path(".heddle.v1", "crate::v1")
         .compile_fds(descriptors.clone())?;
     // Second, since the pass above leaves an empty module for the package that it refers to.

@@ -7,7 +7,7 @@ use heddle_proto::{
     ids::LogId,
     internal::{
         Cell, ConversationRow, DeadLetterRow, DeviceCursorRow, DeviceRow, MailboxCheckpoint,
-        MemberRow, NoteRow, NoticesRow, OldestWindowRow, OverlayRow, Table, UserRow,
+        MemberRow, NoteRow, NoticesRow, OldestWindowRow, OverlayRow, StuckRow, Table, UserRow,
         overlay_row::Kind,
     },
     keys,
@@ -125,6 +125,21 @@ pub fn dead_letter(shard: u32, row: &DeadLetterRow) -> Cell {
 /// Takes a dead letter away.
 pub fn no_dead_letter(partition: Bytes, clustering: Bytes) -> Cell {
     no_cell(Table::DeadLetters, partition, clustering)
+}
+
+/// What a mailbox of a shard could not take. Rows of a day are read the newest first.
+pub fn stuck(shard: u32, row: &StuckRow) -> Cell {
+    let partition = keys::of_day_at(row.time_ms, shard);
+    let mut clustering = BytesMut::with_capacity(24 + row.user_id.len());
+    clustering.put_u64(u64::MAX - row.time_ms);
+    clustering.put_slice(&row.log_id);
+    clustering.put_slice(row.user_id.as_bytes());
+    cell(Table::Stuck, partition, clustering.freeze(), row)
+}
+
+/// The mailbox has taken it.
+pub fn no_stuck(partition: Bytes, clustering: Bytes) -> Cell {
+    no_cell(Table::Stuck, partition, clustering)
 }
 
 /// The partition of a window's notes.

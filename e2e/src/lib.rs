@@ -2,7 +2,8 @@
 //!
 //! [`world`] starts servers and signs tokens, [`cluster`] starts processes; [`people`] are users
 //! with devices, over the SDK; [`raw`] says what no SDK would, [`wire`] what a scenario spells out
-//! frame by frame. [`logs`] hears what the server says, [`missing`] tells what the machine lacks.
+//! frame by frame. [`stuck`] has something set aside; [`logs`] hears what the server says,
+//! [`missing`] tells what the machine lacks.
 //! The scenarios are in `tests/`.
 
 pub mod cluster;
@@ -12,6 +13,7 @@ pub mod missing;
 pub mod people;
 pub mod pushes;
 pub mod raw;
+pub mod stuck;
 pub mod wait;
 pub mod wire;
 pub mod world;

@@ -73,11 +73,20 @@ impl World {
 
     /// Drains the server and starts it again on a store that fails on purpose.
     pub async fn restart_faulty(&mut self) -> Result<Arc<Faults>, Failure> {
+        self.restart_planted(|_| {}).await
+    }
+
+    /// The same, with a fault that is there before the server reads anything.
+    pub async fn restart_planted(
+        &mut self,
+        plant: impl Fn(&Faults),
+    ) -> Result<Arc<Faults>, Failure> {
         self.stop().await;
         self.tasks = Tasks::new("world");
         let mut planted = None;
         let wrap = |store: Arc<dyn EventStore>| -> Arc<dyn EventStore> {
             let store = FaultyStore::new(store);
+            plant(store.faults());
             planted = Some(store.faults().clone());
             Arc::new(store)
         };

@@ -1,8 +1,8 @@
 //! grpcurl: every line of docs/proto.md works, and there is one for every RPC (issue section 2).
 
 use heddle_e2e::{
-    Person, Raw, World, eventually, missing, people::id_of, pushes::offline, raw, wire::mint,
-    world::Failure,
+    Person, Raw, World, eventually, missing, people::id_of, pushes::offline, raw, stuck,
+    wire::mint, world::Failure,
 };
 use heddle_proto::PUBLIC_DESCRIPTORS;
 use heddle_sdk::{ConversationId, text, v1};
@@ -59,7 +59,10 @@ fn methods() -> Result<Vec<String>, Failure> {
 }
 
 /// A world as the page takes it to be, and what its variables stand for.
-async fn prepared(world: &World) -> Result<(Raw, Vec<(&'static str, String)>), Failure> {
+async fn prepared(world: &mut World) -> Result<(Raw, Vec<(&'static str, String)>), Failure> {
+    let set_aside = stuck::set_aside(world).await?;
+    set_aside.faults.hide_rows(None);
+    let world = &*world;
     let token = world.signer.token("alice", json!({}));
     let alice = world.person("alice", "terminal").await?;
     let direct = alice.client.create_direct("bob").await?;
@@ -87,6 +90,7 @@ async fn prepared(world: &World) -> Result<(Raw, Vec<(&'static str, String)>), F
         ("DIRECT", base64(&direct.conversation_id)),
         ("GROUP", base64(&group.conversation_id)),
         ("SESSION", opened.session_id),
+        ("STUCK", set_aside.piece.stuck_id),
         ("TOKEN", token),
     ];
     Ok((session, variables))
@@ -167,8 +171,12 @@ async fn every_line_works() -> Result<(), Failure> {
     let Some(grpcurl) = grpcurl() else {
         return Ok(());
     };
-    let world = World::start_with(|config| config.chat.push_grace_ms = 300).await?;
-    let (session, variables) = prepared(&world).await?;
+    let mut world = World::start_with(|config| {
+        stuck::settings(config);
+        config.chat.push_grace_ms = 300;
+    })
+    .await?;
+    let (session, variables) = prepared(&mut world).await?;
     let mut failed = Vec::new();
     for line in lines(&std::fs::read_to_string(PAGE)?) {
         let ran = run(&grpcurl, &line, &variables).await?;

@@ -31,6 +31,7 @@ use heddle_proto::{
         GoAwayReason, conversation_service_server::ConversationServiceServer,
         device_service_server::DeviceServiceServer,
         discovery_service_server::DiscoveryServiceServer,
+        operations_service_server::OperationsServiceServer,
         presence_service_server::PresenceServiceServer, push_service_server::PushServiceServer,
         user_service_server::UserServiceServer,
     },
@@ -47,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 /// The services that a gateway offers, by their full names.
-pub const SERVICES: [&str; 8] = [
+pub const SERVICES: [&str; 9] = [
     "heddle.v1.MessagingService",
     "heddle.v1.ConversationService",
     "heddle.v1.HistoryService",
@@ -56,6 +57,7 @@ pub const SERVICES: [&str; 8] = [
     "heddle.v1.DeviceService",
     "heddle.v1.DiscoveryService",
     "heddle.v1.PushService",
+    "heddle.v1.OperationsService",
 ];
 
 /// How often is looked whether the gateway can do its work.
@@ -158,7 +160,8 @@ impl Gateway {
             .add_service(UserServiceServer::new(api.clone()))
             .add_service(DeviceServiceServer::new(api.clone()))
             .add_service(DiscoveryServiceServer::new(api.clone()))
-            .add_service(PushServiceServer::new(api));
+            .add_service(PushServiceServer::new(api.clone()))
+            .add_service(OperationsServiceServer::new(api));
         Ok(health::add_reflection(routes, &[PUBLIC_DESCRIPTORS])?)
     }
 

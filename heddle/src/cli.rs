@@ -3,7 +3,8 @@
 //! Invariant: results go to stdout, everything else to stderr; `--json` output is one value per
 //! line.
 
-use crate::commands::{certs, conversations, history, id, lab, presence, push, send, tail, token};
+use crate::commands::{certs, conversations, history, id, lab, presence, push, send};
+use crate::commands::{stuck, tail, token};
 use crate::failure::Outcome;
 use crate::{chat, serve};
 use clap::{Parser, Subcommand};
@@ -31,6 +32,7 @@ enum Command {
     Conversations(conversations::ConversationsArgs),
     Presence(presence::PresenceArgs),
     Push(push::PushArgs),
+    Stuck(stuck::StuckArgs),
     Id(id::IdArgs),
     #[command(flatten)]
     Lab(lab::LabCommand),
@@ -67,6 +69,7 @@ fn perform(command: Option<Command>) -> Outcome<ExitCode> {
         Command::Conversations(args) => client(conversations::run(args)),
         Command::Presence(args) => client(presence::run(args)),
         Command::Push(args) => client(push::run(args)),
+        Command::Stuck(args) => client(stuck::run(args)),
         Command::Lab(command) => lab::run(command),
     }
 }

@@ -15,7 +15,7 @@ use heddle_proto::{
     internal::{Commit, CommitOutcome, CommitStatus},
 };
 
-use crate::store::{EventStore, ReadResult, StoreError, StoreRead, outcome};
+use crate::store::{EventStore, ReadResult, StoreAnswer, StoreError, StoreRead, outcome};
 
 /// Frames of commits that a store which answers too early keeps to itself.
 const UNSYNCED_LEN_MAX: usize = 64;
@@ -32,6 +32,7 @@ pub struct Faults {
     read_only: AtomicBool,
     delay_ms: AtomicU64,
     refused_log: Mutex<Option<LogId>>,
+    hidden_log: Mutex<Option<LogId>>,
     unsynced: Mutex<Vec<Commit>>,
     killed: AtomicBool,
 }
@@ -63,6 +64,19 @@ impl Faults {
     fn is_refused(&self, commits: &[Commit]) -> bool {
         let refused = *locked(&self.refused_log);
         refused.is_some_and(|log| extends(commits, log))
+    }
+
+    /// Answers readers of this log's rows as if they were gone, until told otherwise. Its tail
+    /// stays, so that its owner finds it as long as it was.
+    pub fn hide_rows(&self, log: Option<LogId>) {
+        *locked(&self.hidden_log) = log;
+    }
+
+    fn hides(&self, read: &StoreRead) -> bool {
+        match read {
+            StoreRead::Rows(rows) => *locked(&self.hidden_log) == Some(rows.log_id),
+            StoreRead::Tail(_) | StoreRead::Cells(_) => false,
+        }
     }
 
     /// Answers commits this much later.
@@ -157,6 +171,32 @@ impl FaultyStore {
         }
         outcomes
     }
+
+    /// Reads all but what is hidden.
+    fn read_hidden(
+        &self,
+        reads: Vec<StoreRead>,
+        hidden: Vec<bool>,
+    ) -> BoxFuture<'static, Vec<ReadResult>> {
+        let seen = reads.into_iter().zip(&hidden);
+        let seen = seen.filter(|(_, hidden)| !**hidden).map(|(read, _)| read);
+        let found = self.inner.read(seen.collect());
+        async move {
+            let mut found = found.await.into_iter();
+            let gone = || {
+                Ok(StoreAnswer::Rows {
+                    rows: Vec::new(),
+                    more: false,
+                })
+            };
+            let answer = |hidden| match hidden {
+                true => Some(gone()),
+                false => found.next(),
+            };
+            hidden.into_iter().filter_map(answer).collect()
+        }
+        .boxed()
+    }
 }
 
 impl EventStore for FaultyStore {
@@ -194,6 +234,10 @@ impl EventStore for FaultyStore {
     }
 
     fn read(&self, reads: Vec<StoreRead>) -> BoxFuture<'static, Vec<ReadResult>> {
+        let hidden: Vec<bool> = reads.iter().map(|read| self.faults.hides(read)).collect();
+        if hidden.contains(&true) {
+            return self.read_hidden(reads, hidden);
+        }
         // Readers see what was answered, as they would in a page cache that was never synced.
         let unsynced = std::mem::take(&mut *self.faults.unsynced());
         let inner = self.inner.clone();
@@ -270,5 +314,25 @@ mod tests {
         }
         let (unknown, refused) = (CommitStatus::Unknown, CommitStatus::Refused);
         assert_eq!(statuses, [CommitStatus::Committed, unknown, refused]);
+    }
+
+    #[tokio::test]
+    async fn hidden_rows_are_gone_for_those_who_read_them_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, faults, _) = faulty(dir.path());
+        let epoch = take(&store).await;
+        for number in [1, 2] {
+            put_ok(&store, commit(1, epoch, vec![batch(log(number), 1, 1)])).await;
+        }
+        faults.hide_rows(Some(log(1)));
+        let rows = |number| StoreRead::Rows(all_rows(log(number)));
+        let found = store.read(vec![rows(1), rows(2)]).await;
+        let counts = found.into_iter().map(|answer| match answer {
+            Ok(StoreAnswer::Rows { rows, .. }) => rows.len(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [0, 1]);
+        faults.hide_rows(None);
+        assert_eq!(rows_of(&store, all_rows(log(1))).await.0.len(), 1);
     }
 }

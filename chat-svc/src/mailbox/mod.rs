@@ -7,6 +7,7 @@
 //! in the order of its conversation. A gap in a conversation is named, never skipped. A change of
 //! state that a conversation told is not taken after one that it told later.
 
+pub mod hole;
 pub mod lines;
 pub mod list;
 pub mod notices;

@@ -302,9 +302,11 @@ impl Shard {
             Purpose::Fact(fact) => vec![Waiting::Command(fact.waiting.0, fact.waiting.1)],
             Purpose::Ids(ids) => vec![Waiting::Command(ids.waiting.0, ids.waiting.1)],
             Purpose::Hide(hide) => vec![Waiting::Command(hide.waiting.0, hide.waiting.1)],
-            Purpose::Hole(user, piece) => {
-                self.held.unblock(&user);
-                vec![Waiting::Piece(piece)]
+            Purpose::Hole(user, piece) => return self.hole_unread(&user, piece, fault),
+            Purpose::Stuck(reading) => {
+                let (edge, command) = reading.waiting;
+                self.held.unblock(&command.user_id);
+                vec![Waiting::Command(edge, command)]
             }
             Purpose::Recover(recover) => {
                 self.recover_later(recover);

@@ -7,7 +7,7 @@ use super::{
     hide,
     input::PeerInput,
     mailboxes::{MailboxSlot, Waiting},
-    overloaded, read_only,
+    overloaded, read_only, stuck,
 };
 use crate::{
     cells,
@@ -46,6 +46,9 @@ impl Shard {
             Some(MailboxSlot::Ready(_)) if self.batch.is_full() => self.room.push(edge, command),
             Some(MailboxSlot::Ready(_)) if hide::is_unchecked(&command) => {
                 self.check_hide(edge, command);
+            }
+            Some(MailboxSlot::Ready(_)) if stuck::is_redrive(&command) => {
+                self.redrive_stuck(edge, command);
             }
             Some(MailboxSlot::Ready(_)) => self.serve_mailbox(edge, *command),
             Some(MailboxSlot::Loading(loading)) => {

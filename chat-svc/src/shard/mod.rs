@@ -18,6 +18,7 @@ mod erasures;
 mod fan_out;
 mod held;
 mod hide;
+mod holes;
 pub mod input;
 mod load;
 mod mailbox_commands;
@@ -37,6 +38,7 @@ mod recover;
 mod registrations;
 mod room;
 mod sending;
+mod stuck;
 mod take;
 mod timers;
 
@@ -72,6 +74,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use stuck::Aside;
 use timers::Timers;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -130,6 +133,7 @@ pub struct Shard {
     origins: Origins,
     erasures: Erasures,
     held: Held,
+    aside: Aside,
     arrivals: u64,
     held_marks: FastMap<(LogId, String), u64>,
     intents: FastMap<u64, Intent>,
@@ -171,6 +175,7 @@ impl Shard {
             origins: Origins::default(),
             erasures: Erasures::default(),
             held: Held::default(),
+            aside: Aside::default(),
             arrivals: 0,
             held_marks: FastMap::default(),
             intents: FastMap::default(),

@@ -207,6 +207,7 @@ impl Shard {
         self.outbound = Default::default();
         self.unsent.retain(|(_, input)| input.outlives_owner());
         self.recovering = Default::default();
+        self.aside = Default::default();
     }
 
     fn refuse_reads(&mut self) {

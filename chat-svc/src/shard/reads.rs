@@ -10,6 +10,7 @@ use super::{
     load::{ConversationPart, MailboxPart},
     previews::PreviewRead,
     recover::Recover,
+    stuck::Redriving,
 };
 use crate::cells;
 use bytes::Bytes;
@@ -48,6 +49,8 @@ pub(super) enum Purpose {
     Hide(Box<HideRead>),
     /// Events of a conversation that a mailbox misses.
     Hole(Arc<str>, Piece),
+    /// Events of a conversation that were set aside, for an operator.
+    Stuck(Box<Redriving>),
     /// Events of a log with open work.
     Recover(Recover),
     /// What pushes about a message show.
@@ -160,6 +163,7 @@ impl Shard {
             Purpose::Ids(ids) => self.ids_read(*ids, outcome),
             Purpose::Hide(hide) => self.hide_read(*hide, &outcome.events),
             Purpose::Hole(user, piece) => self.hole_read(&user, piece, &outcome.events),
+            Purpose::Stuck(reading) => self.stuck_read(*reading, &outcome.events),
             Purpose::Recover(recover) => self.recover_read(recover, outcome),
             Purpose::Preview(preview) => self.preview_read(*preview, outcome),
         }

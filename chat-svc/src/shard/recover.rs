@@ -1,11 +1,11 @@
 //! Recovery: logs whose work was open when the last owner went are fanned out again.
 //!
 //! Mailboxes skip what they have, so doing too much is harmless; notes say from where to begin.
-//! Holes that a mailbox finds are filled from the conversation's log by the same means.
+//! What a mailbox still lacks after that, it finds itself (`holes`).
 
 use super::{
     Shard,
-    batch::{Piece, Told},
+    batch::Told,
     conversations::ConversationSlot,
     mailboxes::MailboxSlot,
     reads::{Purpose, range},
@@ -18,11 +18,10 @@ use bytes::Bytes;
 use heddle_kit::FastMap;
 use heddle_proto::{
     ids::LogId,
-    internal::{Cell, FanOutEvent, NoteRow, RawEvent, ReadOutcome, StuckRow, Table},
-    keys,
+    internal::{FanOutEvent, NoteRow, RawEvent, ReadOutcome},
 };
 use prost::Message as _;
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 /// What was noted and is not under way again yet: where to begin, and the window of its note (0:
 /// any that is in the store).
@@ -44,7 +43,8 @@ pub(super) struct Recover {
     range: u64,
 }
 
-fn fan_out_event(bytes: &Bytes) -> Option<FanOutEvent> {
+/// A stored event as it is fanned out.
+pub(super) fn fan_out_event(bytes: &Bytes) -> Option<FanOutEvent> {
     let event = RawEvent::decode(bytes.clone()).ok()?;
     Some(event::fan_out(&event, bytes.clone()))
 }
@@ -184,69 +184,6 @@ impl Shard {
             told.states.extend(states);
         }
         self.note(&log, now_ms);
-    }
-
-    /// Reads what a mailbox misses of a conversation.
-    pub(super) fn fill_hole(&mut self, user: &str, from_seq: u64, to_seq: u64, piece: Piece) {
-        let Some(log) = LogId::from_wire(&piece.0.fan_out.conversation_id) else {
-            return;
-        };
-        tracing::info!(%log, from_seq, to_seq, "a mailbox misses events; reading them");
-        self.held.block(user);
-        self.read(
-            range(&log, from_seq, to_seq),
-            Purpose::Hole(user.into(), piece),
-        );
-    }
-
-    pub(super) fn hole_read(&mut self, user: &str, piece: Piece, read: &[Bytes]) {
-        self.held.unblock(user);
-        self.fill(user, piece, read);
-        self.apply_held();
-    }
-
-    fn fill(&mut self, user: &str, piece: Piece, read: &[Bytes]) {
-        if !matches!(self.mailboxes.get(user), Some(MailboxSlot::Ready(_))) {
-            return self.apply_or_hold(piece);
-        }
-        let job = piece.0.clone();
-        let events: Vec<_> = read.iter().filter_map(fan_out_event).collect();
-        let recipient = job.fan_out.recipients.get(piece.1 as usize);
-        let (Some(recipient), false) = (recipient, events.is_empty()) else {
-            return self.set_aside(piece);
-        };
-        for event in &events {
-            if self.lacks_room() {
-                break;
-            }
-            self.take_event(user, &job.fan_out, event, recipient);
-        }
-        self.apply_or_hold(piece);
-    }
-
-    /// What cannot be applied is set aside, where an operator finds it.
-    fn set_aside(&mut self, piece: Piece) {
-        let now_ms = self.now_ms();
-        let fan_out = &piece.0.fan_out;
-        let seq = fan_out.events.first().map_or(0, |event| event.seq);
-        tracing::error!(seq, "a fan-out cannot be applied and is set aside");
-        self.measures.sets_aside();
-        let reason = "the conversation's log lacks events before it".to_owned();
-        let row = StuckRow {
-            log_id: fan_out.conversation_id.clone(),
-            seq,
-            reason,
-        };
-        let clustering = [now_ms.to_be_bytes(), fan_out.id.to_be_bytes()].concat();
-        self.batch.cells([Cell {
-            table: Table::Stuck as i32,
-            partition: keys::of_day_at(now_ms, self.index),
-            clustering: clustering.into(),
-            value: row.encode_to_vec().into(),
-            delete: false,
-        }]);
-        piece.0.stuck.store(true, Ordering::Release);
-        self.batch.pieces.push(piece);
     }
 
     /// Puts a note into the batch; with the first of a window, which windows count.

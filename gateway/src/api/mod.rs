@@ -8,12 +8,14 @@
 
 mod conversations;
 mod convert;
+mod day_rows;
 mod devices;
 mod discovery;
 mod events;
 mod history;
 mod members;
 mod messaging;
+mod operations;
 pub mod page_token;
 mod plan;
 mod presence;

@@ -16,6 +16,8 @@ pub enum List {
     Members = 2,
     /// A day's dead letters.
     DeadLetters = 3,
+    /// What was set aside.
+    Stuck = 4,
 }
 
 const CHECK_BYTES: usize = 8;

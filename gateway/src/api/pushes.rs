@@ -4,11 +4,10 @@
 //! Invariant: of a message only its place is told here.
 
 use super::{
-    Api,
+    Api, day_rows,
     page_token::{self, List},
 };
 use crate::validate::At;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
@@ -16,8 +15,7 @@ use heddle_proto::{
         Cell, DeadLetterRow, PartitionQuery, PushCommand, RedriveCommand, SettledPush, Table,
         TestPushCommand, command::Op, command_result::Outcome, read::Query,
     },
-    keys,
-    time::{self, DAY_MS},
+    keys, time,
     v1::{self, DeadLetter, ErrorReason, push_service_server::PushService},
 };
 use prost::Message as _;
@@ -26,8 +24,6 @@ use tonic::{Request, Response, Status, async_trait};
 /// Dead letters of a page, where none is asked for, and at most.
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
-/// Bytes of a partition of dead letters: its day and its shard.
-const PARTITION_BYTES: usize = 12;
 const PUSH_ID_BYTES_MAX: usize = 128;
 
 /// Where a page of dead letters goes on: behind this letter of this shard.
@@ -39,9 +35,8 @@ fn damaged() -> Fault {
 
 fn letter(partition: &[u8], cell: &Cell) -> Result<DeadLetter, Fault> {
     let row = DeadLetterRow::decode(cell.value.clone()).map_err(|_| damaged())?;
-    let name = [partition, &cell.clustering].concat();
     Ok(DeadLetter {
-        dead_letter_id: URL_SAFE_NO_PAD.encode(name),
+        dead_letter_id: day_rows::id(partition, &cell.clustering),
         push_id: row.push_id,
         user_id: row.user_id,
         result: row.result,
@@ -49,36 +44,6 @@ fn letter(partition: &[u8], cell: &Cell) -> Result<DeadLetter, Fault> {
         seq: row.seq,
         create_time: Some(time::timestamp(row.time_ms)),
     })
-}
-
-/// The partition and the place in it that a letter's id names.
-fn place_of(dead_letter_id: &str) -> Result<(Bytes, Bytes), Fault> {
-    let wrong = || Fault::field("dead_letter_id", "is not one of ListDeadLetters");
-    let name = URL_SAFE_NO_PAD
-        .decode(dead_letter_id)
-        .map_err(|_| wrong())?;
-    let (partition, clustering) = name
-        .split_at_checked(PARTITION_BYTES)
-        .filter(|(_, clustering)| !clustering.is_empty())
-        .ok_or_else(wrong)?;
-    Ok((
-        Bytes::copy_from_slice(partition),
-        Bytes::copy_from_slice(clustering),
-    ))
-}
-
-/// Days since 1970 of a day such as 2026-11-28.
-fn day_number(day: &str, now_ms: u64) -> Result<u64, Fault> {
-    if day.is_empty() {
-        return Ok(now_ms / DAY_MS);
-    }
-    let wrong = || Fault::field("day", "must be a day such as 2026-11-28");
-    let midnight: prost_types::Timestamp = match day.len() {
-        10 => format!("{day}T00:00:00Z").parse().map_err(|_| wrong())?,
-        _ => return Err(wrong()),
-    };
-    let seconds = u64::try_from(midnight.seconds).map_err(|_| wrong())?;
-    Ok(seconds * 1_000 / DAY_MS)
 }
 
 impl Api {
@@ -163,7 +128,7 @@ impl PushService for Api {
         let caller = self.caller(request.metadata(), "ListDeadLetters").await?;
         caller.needs_admin()?;
         let ask = request.into_inner();
-        let day = day_number(&ask.day, self.edge.clock.now_ms())?;
+        let day = day_rows::day_number(&ask.day, self.edge.clock.now_ms())?;
         let letters_max = At::CALL.page_size(ask.page_size, PAGE_DEFAULT, PAGE_MAX)?;
         let owner = day.to_be_bytes();
         let token = page_token::decode(List::DeadLetters, &owner, &ask.page_token)?;
@@ -188,17 +153,12 @@ impl PushService for Api {
     ) -> Result<Response<v1::RedrivePushResponse>, Status> {
         let caller = self.caller(request.metadata(), "RedrivePush").await?;
         caller.needs_admin()?;
-        let (partition, clustering) = place_of(&request.into_inner().dead_letter_id)?;
-        let query = PartitionQuery {
-            table: Table::DeadLetters.into(),
-            partition: partition.clone(),
-            clustering_prefix: clustering.clone(),
-            ..Default::default()
-        };
-        let found = self.edge.store.read(Query::Partition(query)).await?.cells;
-        let cell = found.into_iter().find(|cell| cell.clustering == clustering);
+        let place = day_rows::place_of(&request.into_inner().dead_letter_id)
+            .ok_or_else(|| Fault::field("dead_letter_id", "is not one of ListDeadLetters"))?;
+        let cell = self.day_row(Table::DeadLetters, &place).await?;
         let cell = cell.ok_or_else(|| Fault::not_found("dead letter"))?;
         let row = DeadLetterRow::decode(cell.value).map_err(|_| damaged())?;
+        let (partition, clustering) = place;
         let device_id = row.result.map(|it| it.device_id).unwrap_or_default();
         let ask = RedriveCommand {
             partition,
@@ -220,15 +180,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_a_day() {
-        assert_eq!(day_number("1970-01-02", 0), Ok(1));
-        assert_eq!(day_number("", 3 * DAY_MS + 5), Ok(3));
-        for wrong in ["tomorrow", "1969-12-31", "2026-02-31", "2026-1-1"] {
-            assert!(day_number(wrong, 0).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn a_letter_is_found_by_its_id() {
         let row = DeadLetterRow {
             push_id: "p".into(),
@@ -241,7 +192,6 @@ mod tests {
         };
         let letter = letter(&keys::of_day(9, 2), &cell).unwrap();
         let place = (keys::of_day(9, 2), Bytes::from_static(b"where"));
-        assert_eq!(place_of(&letter.dead_letter_id), Ok(place));
-        assert!(place_of("").is_err() && place_of("AAAA").is_err());
+        assert_eq!(day_rows::place_of(&letter.dead_letter_id), Some(place));
     }
 }

@@ -1,13 +1,13 @@
-//! Store: mailboxes and a conversation, read as history-svc would.
+//! Store: mailboxes, a conversation and rows of tables, read as history-svc would.
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use heddle_proto::{
     internal::{
-        CommitRequest, CommitResponse, LeaseRequest, LeaseResponse, MailboxQuery, RangeQuery,
-        RawEvent, ReadOutcome, ReadRequest, ReadResponse, StoredDelivery, TakeShardsRequest,
-        TakeShardsResponse, raw_event, read::Query, store_service_server::StoreService,
-        stored_delivery::Body,
+        Cell, CommitRequest, CommitResponse, LeaseRequest, LeaseResponse, MailboxQuery,
+        PartitionQuery, RangeQuery, RawEvent, ReadOutcome, ReadRequest, ReadResponse,
+        StoredDelivery, TakeShardsRequest, TakeShardsResponse, raw_event, read::Query,
+        store_service_server::StoreService, stored_delivery::Body,
     },
     v1::{self, message::Content},
 };
@@ -26,6 +26,7 @@ pub struct Store(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     mailbox: Vec<Bytes>,
+    cells: Vec<Cell>,
     fails: usize,
     queries: Vec<Query>,
 }
@@ -54,6 +55,15 @@ impl Store {
         state.mailbox.len() as u64
     }
 
+    /// Stores a row of a table.
+    pub fn put(&self, cell: Cell) {
+        let mut state = self.0.lock().unwrap();
+        state.cells.push(cell);
+        state
+            .cells
+            .sort_by(|one, other| one.clustering.cmp(&other.clustering));
+    }
+
     /// Fails so many reads.
     pub fn fail(&self, count: usize) {
         self.0.lock().unwrap().fails = count;
@@ -78,6 +88,7 @@ impl Store {
         let outcome = match query {
             Some(Query::Mailbox(query)) => state.mailbox(&query),
             Some(Query::Range(query)) => range(&query),
+            Some(Query::Partition(query)) => state.partition(&query),
             Some(Query::Time(_)) => ReadOutcome {
                 seq: 90,
                 ..Default::default()
@@ -112,6 +123,25 @@ impl State {
             outcome.deliveries.push(entry);
         }
         outcome
+    }
+}
+
+impl State {
+    /// At most one row at a time, as if they were long.
+    fn partition(&self, query: &PartitionQuery) -> ReadOutcome {
+        let within = |cell: &&Cell| {
+            (cell.table, &cell.partition) == (query.table, &query.partition)
+                && cell.clustering.starts_with(&query.clustering_prefix)
+                && cell.clustering > query.after_clustering
+        };
+        let mut found = self.cells.iter().filter(within).cloned();
+        let cells: Vec<_> = found.next().into_iter().collect();
+        let more = found.next().is_some();
+        ReadOutcome {
+            cells,
+            more,
+            ..Default::default()
+        }
     }
 }
 

@@ -5,4 +5,5 @@ mod delivery;
 mod life;
 mod owners;
 mod requests;
+mod stuck;
 mod watching;

@@ -10,5 +10,6 @@ pub mod presence;
 pub mod push;
 pub mod send;
 pub mod show;
+pub mod stuck;
 pub mod tail;
 pub mod token;

@@ -6,6 +6,7 @@
 mod builder;
 mod conversations;
 mod messages;
+mod operations;
 mod people;
 mod pushes;
 
