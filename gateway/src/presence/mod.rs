@@ -175,7 +175,7 @@ impl PresenceClient {
         session: &Session,
         targets: Vec<String>,
     ) -> Result<v1::WatchPresenceResponse, Fault> {
-        At::CALL.names("user_ids", &targets, crate::session::frames::WATCHED_MAX)?;
+        At::CALL.users("user_ids", &targets, crate::session::frames::WATCHED_MAX)?;
         let allowed = allow::allowed(edge, &session.who().user_id, targets).await?;
         let change = self.watches().replace(session.id(), allowed.clone());
         self.send(changes(change));
