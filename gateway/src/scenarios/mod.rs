@@ -5,5 +5,6 @@ mod canary;
 mod delivery;
 mod life;
 mod owners;
+mod rates;
 mod requests;
 mod watching;
