@@ -82,6 +82,19 @@ pub struct Cluster {
 impl Cluster {
     /// So many chat nodes, and what they need. None: the binaries are not there.
     pub async fn start(chat_nodes: usize) -> Result<Option<Self>, Failure> {
+        let size = Size {
+            chat: chat_nodes,
+            gateway: 1,
+            ..Size::default()
+        };
+        Self::start_with(size, |_| Vec::new()).await
+    }
+
+    /// The same of any size, and with more settings of each service.
+    pub async fn start_with(
+        size: Size,
+        more: impl Fn(&Service) -> Vec<String>,
+    ) -> Result<Option<Self>, Failure> {
         let Some(binaries) = binaries()? else {
             return Ok(None);
         };
@@ -99,14 +112,19 @@ impl Cluster {
             auth: text("gateway.auth.key_file", &public_pem.display().to_string()),
             certificates: None,
         };
-        let size = Size {
-            chat: chat_nodes,
-            gateway: 1,
-            ..Size::default()
-        };
         let mut held = Vec::new();
         let places = Places::choose(size.over(&stores), |_| free(&mut held))?;
-        let (chat, others): (Vec<_>, Vec<_>) = heddle_plan::services(&places, &stores)
+        let mut services = heddle_plan::services(&places, &stores);
+        for service in &mut services {
+            // Any disk will do, and nobody but the scenario is to say anything.
+            service.settings.extend(match service.binary {
+                "history-svc" => Some("history.disk_free_bytes_min=0".to_owned()),
+                "gateway" => Some("gateway.canary_interval_ms=0".to_owned()),
+                _ => None,
+            });
+            service.settings.extend(more(service));
+        }
+        let (chat, others): (Vec<_>, Vec<_>) = services
             .into_iter()
             .partition(|service| service.binary == "chat-svc");
         let mut cluster = Self {
@@ -116,29 +134,30 @@ impl Cluster {
             chat,
             private_pem,
             others: Vec::new(),
-            nodes: (0..chat_nodes).map(|_| None).collect(),
+            nodes: (0..size.chat).map(|_| None).collect(),
         };
         drop(held);
-        for mut service in others {
-            if service.binary == "history-svc" {
-                let any_disk = "history.disk_free_bytes_min=0".to_owned();
-                service.settings.push(any_disk);
-            }
+        for service in others {
             let binary = cluster.binaries.join(service.binary);
             cluster
                 .others
                 .push(command(&binary, &service.settings).spawn()?);
         }
-        for node in 0..chat_nodes {
+        for node in 0..size.chat {
             cluster.start_node(node)?;
         }
         Ok(Some(cluster))
     }
 
-    /// Where clients connect, and how they sign in.
+    /// Where clients connect, and how they sign in: the first gateway.
     pub fn target(&self) -> Result<Target, Failure> {
+        self.target_of(0)
+    }
+
+    /// The same of one gateway.
+    pub fn target_of(&self, gateway: usize) -> Result<Target, Failure> {
         Ok(Target {
-            url: url(self.places.gateway[0]),
+            url: url(self.places.gateway[gateway]),
             others: Vec::new(),
             tokens: TokenMint::ed25519_pem(&self.private_pem)?,
         })
@@ -158,13 +177,24 @@ impl Cluster {
         Ok(process.kill().await?)
     }
 
+    /// A signal to a chat node, such as `STOP`.
+    pub async fn signal_node(&self, node: usize, signal: &str) -> Result<(), Failure> {
+        let process = self.nodes[node].as_ref();
+        let id = process.ok_or("the node is not running")?.id();
+        let id = id.ok_or("the node has ended by itself")?.to_string();
+        let mut kill = Command::new("kill");
+        match kill.args(["-s", signal, &id]).status().await?.success() {
+            true => Ok(()),
+            false => Err(format!("{signal} did not reach the node").into()),
+        }
+    }
+
     /// SIGTERM to a chat node, and its end.
     pub async fn drain_node(&mut self, node: usize) -> Result<(), Failure> {
+        self.signal_node(node, "TERM").await?;
         let mut process = self.nodes[node].take().ok_or("the node is not running")?;
-        let id = process.id().ok_or("the node has ended by itself")?;
-        let kill = Command::new("kill").arg(id.to_string()).status().await?;
         let ended = process.wait().await?;
-        match kill.success() && ended.success() {
+        match ended.success() {
             true => Ok(()),
             false => Err(format!("the drained node ended with {ended}").into()),
         }

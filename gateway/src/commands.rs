@@ -188,7 +188,7 @@ pub fn signal(
         0,
         rules.limits.signal_bytes_max as usize,
     )?;
-    at.names("user_ids", &request.user_ids, SIGNAL_USERS_MAX)?;
+    at.users("user_ids", &request.user_ids, SIGNAL_USERS_MAX)?;
     let signal = v1::Signal {
         conversation_id: request.conversation_id,
         sender: user_id.to_owned(),

@@ -65,6 +65,11 @@ heddle_kit::config! {
         pub region: String = String::new(),
         /// Sessions that this gateway is made for: says how loaded it is.
         pub sessions_max: u32 = 50_000,
+        /// How often the gateway sends a message through itself, between two users of its own, to
+        /// see that it arrives (milliseconds); 0: never. A metric and an alarm, never readiness.
+        pub canary_interval_ms: u64 = 10_000,
+        /// How long each step of such a message may take before it counts as lost (milliseconds).
+        pub canary_timeout_ms: u64 = 10_000,
         /// A drill: while this file is there, live deliveries are dropped, and devices read from
         /// the store what they miss, within a heartbeat; none: nothing is ever dropped so.
         pub drop_deliveries_file: Option<String> = None,

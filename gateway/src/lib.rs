@@ -10,6 +10,7 @@
 pub mod answers;
 mod api;
 pub mod auth;
+mod canary;
 pub mod commands;
 pub mod config;
 mod connect;

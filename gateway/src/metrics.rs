@@ -18,6 +18,8 @@ pub struct Metrics {
     pub behind: Counter<u64>,
     /// Live deliveries that a drill dropped.
     pub dropped: Counter<u64>,
+    /// Seconds in which what users spent was told and not answered.
+    pub rates_unshared: Counter<u64>,
     /// From an event's time to its delivery into a session, of some.
     pub delivered: Histogram<f64>,
     /// From an event's time to the recipient's acknowledgement, of some.
@@ -39,6 +41,10 @@ impl Metrics {
             dropped: telemetry::counter(
                 "heddle.gateway.deliveries_dropped",
                 "Live deliveries that a drill dropped",
+            ),
+            rates_unshared: telemetry::counter(
+                "heddle.gateway.rates_unshared",
+                "Seconds in which what users spent could not be shared with other gateways",
             ),
             delivered: telemetry::seconds(
                 "heddle.message.delivery.latency",

@@ -9,6 +9,7 @@
 use crate::{
     api::Api,
     auth::{Authenticator, KeyError},
+    canary,
     config::GatewayOptions,
     edge::Edge,
     limits::{Admission, Rates},
@@ -196,6 +197,12 @@ impl Gateway {
         self.edge.presence.gateways.elsewhere()
     }
 
+    /// What all sessions share.
+    #[cfg(test)]
+    pub(crate) fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
     /// How many sessions are open.
     pub fn sessions(&self) -> usize {
         self.edge.sessions.len()
@@ -208,6 +215,7 @@ fn start(edge: &Arc<Edge>, tasks: &Tasks) {
     StoreLink::start(edge, tasks, stop.clone());
     PresenceClient::start(edge, tasks, stop.clone());
     timers::start(edge, tasks, stop.clone());
+    canary::start(edge, tasks);
     edge.auth.watch(tasks);
     let (edge, stopping) = (edge.clone(), tasks.stopping().clone());
     tasks.spawn("drain", async move {

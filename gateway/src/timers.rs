@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Receipts wait between one and two of these, so 25 to 50 ms.
 const TICK: Duration = Duration::from_millis(25);
-/// Ticks between two looks at presence.
+/// Ticks between two looks at presence, and at what users have spent.
 const TICKS_PER_SECOND: u64 = 40;
 /// Ticks between two words of this gateway about itself.
 const TICKS_PER_ANNOUNCEMENT: u64 = 5 * TICKS_PER_SECOND;
@@ -98,6 +98,7 @@ fn turn(edge: &Arc<Edge>, tick: u64) {
     edge.shards.turn(edge, now_ms);
     if tick.is_multiple_of(TICKS_PER_SECOND) {
         edge.presence.refresh(edge, tick / TICKS_PER_SECOND);
+        edge.presence.share_rates(edge);
         edge.standing.sweep();
     }
     if tick.is_multiple_of(TICKS_PER_ANNOUNCEMENT) {

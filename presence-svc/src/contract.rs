@@ -7,7 +7,7 @@ use heddle_proto::internal::GatewayStatus;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::rules::{Facts, SessionKey, UserId};
-use crate::store::{GATEWAY_TTL_MS, PresenceStore, Session, Setting};
+use crate::store::{GATEWAY_TTL_MS, PresenceStore, Session, Setting, SpenderId, Spending};
 
 pub const TTL_MS: u64 = 45_000;
 const NOW_MS: u64 = 1_000_000;
@@ -23,6 +23,7 @@ pub async fn hold(store: &dyn PresenceStore) {
     a_lookup_answers_in_order(store).await;
     changes_name_who_changed(store).await;
     gateways_are_known_while_they_say_so(store).await;
+    what_is_spent_adds_up(store).await;
 }
 
 pub fn session(user: &str, gateway: &str, session: u64) -> Session {
@@ -181,6 +182,28 @@ async fn gateways_are_known_while_they_say_so(store: &dyn PresenceStore) {
     assert_eq!(known(later_ms).await, both);
     assert_eq!(known(later_ms + 2).await, both[1..]);
     assert_eq!(known(later_ms + GATEWAY_TTL_MS).await, []);
+}
+
+pub fn spent(user: u16, calls: u32) -> Spending {
+    let mut id = SpenderId::default();
+    id[..2].copy_from_slice(&user.to_be_bytes());
+    Spending { user: id, calls }
+}
+
+async fn what_is_spent_adds_up(store: &dyn PresenceStore) {
+    let spend = async |spending: &[Spending]| store.spend(spending, NOW_MS).await.unwrap();
+    assert_eq!(spend(&[]).await, [0u64; 0]);
+    assert_eq!(spend(&[spent(1, 3), spent(2, 5)]).await, [3, 5]);
+    let again = [spent(2, 1), spent(1, 0), spent(2, u32::MAX)];
+    let much = 6 + u64::from(u32::MAX);
+    assert_eq!(spend(&again).await, [6, 3, much], "one after the other");
+    let many: Vec<_> = (0..700)
+        .map(|user| spent(100 + user, user.into()))
+        .collect();
+    let totals: Vec<u64> = (0..700).collect();
+    assert_eq!(spend(&many).await, totals);
+    let twice: Vec<u64> = totals.iter().map(|calls| 2 * calls).collect();
+    assert_eq!(spend(&many).await, twice);
 }
 
 async fn changes_name_who_changed(store: &dyn PresenceStore) {

@@ -15,7 +15,8 @@ use heddle_kit::SharedClock;
 use heddle_kit::link::Outbox;
 use heddle_proto::ids::NAME_BYTES_MAX;
 use heddle_proto::internal::{
-    GatewayList, GatewayStatus, PresenceAnswer, PresenceLinkRequest, PresenceQuery, WatchChange,
+    GatewayList, GatewayStatus, PresenceAnswer, PresenceLinkRequest, PresenceQuery, Spent,
+    WatchChange,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc};
@@ -26,12 +27,15 @@ use crate::book::WatchBook;
 use crate::config::PresenceConfig;
 use crate::rules::{Timing, UserId};
 use crate::store::{Hint, PresenceStore, StoreError};
-use crate::wire::{Batch, Down, is_name, presence};
+use crate::wire::{self, Batch, Down, is_name, presence};
 
 /// Frames that the worker takes in one go.
 const FRAMES_AT_ONCE_MAX: usize = 64;
 /// News wait for room while more items than this wait to be written, so that answers have room.
 const NEWS_WAITING_MAX: usize = 2 * 1024;
+/// Users of whose spending is told in one go; of more only the first are counted. A gateway tells
+/// of half as many each second.
+const SPENT_AT_ONCE_MAX: usize = 1024;
 /// Bytes of a gateway's address.
 const ADDRESS_BYTES_MAX: usize = 512;
 /// The store's answers are waited for this long; what was asked for is then given up.
@@ -133,13 +137,14 @@ impl GatewayLink {
     /// Brings what the gateway sent to the store, in few batches.
     async fn take(&mut self, frames: &mut Vec<PresenceLinkRequest>) -> Result<(), Status> {
         let mut batch = Batch::default();
-        let (mut queries, mut status) = (Vec::new(), None);
+        let (mut queries, mut spent, mut status) = (Vec::new(), Vec::new(), None);
         for frame in frames.drain(..) {
             let gateway = self.gateway(&frame.gateway_id)?;
             batch.add_reports(&gateway, frame.reports);
             batch.add_settings(frame.statuses);
             self.watch(frame.watches);
             queries.extend(frame.queries);
+            spent.extend(frame.spent);
             status = frame.gateway.or(status);
         }
         if let Err(error) = self.store(batch).await {
@@ -147,6 +152,9 @@ impl GatewayLink {
         }
         if let Some(status) = status {
             self.announce(status).await;
+        }
+        if !spent.is_empty() {
+            self.spend(&spent).await;
         }
         for query in queries {
             let answer = Down::Answer(self.answer(query).await);
@@ -174,6 +182,22 @@ impl GatewayLink {
                     .try_send(Down::Gateways(GatewayList { gateways }));
             }
             Err(error) => tracing::warn!(%error, "gateways are not told of each other"),
+        }
+    }
+
+    /// Counts what users have spent, and tells what all gateways have counted. Without the store
+    /// nothing is told: the gateway goes by its own count, and says so.
+    async fn spend(&self, spent: &[Spent]) {
+        let spent = &spent[..spent.len().min(SPENT_AT_ONCE_MAX)];
+        let spending = wire::spending(spent);
+        let counted = within_timeout(self.store.spend(&spending, self.clock.now_ms())).await;
+        match counted {
+            Ok(totals) => {
+                let totals = wire::totals(&spending, &totals);
+                // Full: the gateway does without for a second.
+                let _full = self.outbox.try_send(Down::Totals(totals));
+            }
+            Err(error) => tracing::debug!(%error, "what users have spent is not counted"),
         }
     }
 

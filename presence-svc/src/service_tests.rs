@@ -5,7 +5,8 @@ use std::time::Duration;
 use heddle_kit::{Link, ManualClock};
 use heddle_proto::internal::presence_link_service_client::PresenceLinkServiceClient;
 use heddle_proto::internal::{
-    PresenceAnswer, PresenceQuery, SessionReport, SessionState, StatusChange, WatchChange,
+    PresenceAnswer, PresenceQuery, SessionReport, SessionState, Spent, SpentTotal, StatusChange,
+    WatchChange,
 };
 use heddle_proto::v1::Presence;
 use tokio::sync::mpsc::Sender;
@@ -112,6 +113,26 @@ impl Gateway {
         });
     }
 
+    /// Calls of a user are told of; what all gateways have counted.
+    async fn spend(&mut self, user: u8, calls: u32) -> Vec<SpentTotal> {
+        let spent = Spent {
+            user: vec![user; 16].into(),
+            calls,
+        };
+        self.say(PresenceLinkRequest {
+            spent: vec![spent],
+            ..PresenceLinkRequest::default()
+        });
+        loop {
+            let frame = tokio::time::timeout(SOON, self.down.message()).await;
+            let frame = frame.expect("no totals").unwrap().unwrap();
+            self.waiting.extend(frame.changes);
+            if !frame.totals.is_empty() {
+                return frame.totals;
+            }
+        }
+    }
+
     /// The next news.
     async fn news(&mut self) -> Presence {
         while self.waiting.is_empty() {
@@ -196,6 +217,19 @@ async fn a_short_absence_is_not_announced() {
         (true, "back"),
         "nothing came in between"
     );
+}
+
+#[tokio::test]
+async fn what_users_spend_is_counted_over_all_gateways() {
+    let world = World::new(|_| {}).await;
+    let (mut home, mut away) = (world.gateway("home").await, world.gateway("away").await);
+    let total = |calls, total| {
+        let user = vec![1; 16].into();
+        vec![SpentTotal { user, calls, total }]
+    };
+    assert_eq!(home.spend(1, 30).await, total(30, 30));
+    assert_eq!(away.spend(1, 20).await, total(20, 50));
+    assert_eq!(home.spend(1, 0).await, total(0, 50));
 }
 
 #[tokio::test]

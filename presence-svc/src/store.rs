@@ -15,6 +15,9 @@ use crate::rules::{Facts, SessionKey, UserId};
 pub const GATEWAY_TTL_MS: u64 = 15_000;
 /// Gateways that are known at once; one more is not taken.
 pub const GATEWAYS_MAX: usize = 4_096;
+/// How long what users have spent is counted on after the last word of it (milliseconds): longer
+/// than gateways compare what they hear, shorter than a pause after which all begins anew.
+pub const SPENT_TTL_MS: u64 = 30_000;
 
 /// Users of whom something may have changed.
 pub type Hint = Arc<[UserId]>;
@@ -34,6 +37,16 @@ pub struct Setting {
     pub hidden: bool,
 }
 
+/// Who spends: an id of 16 bytes, which is no name.
+pub type SpenderId = [u8; 16];
+
+/// Calls of a user that one gateway has let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spending {
+    pub user: SpenderId,
+    pub calls: u32,
+}
+
 /// The backend did not answer, or refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the presence store does not answer: {0}")]
@@ -51,6 +64,8 @@ pub struct StoreError(pub String);
 ///   backend, but for the last seconds; live sessions may, until their TTL.
 /// - [`PresenceStore::changes`] gives hints: they name whoever's facts may have changed other than
 ///   by time passing, may be late, doubled or lost, and are never needed for the truth.
+/// - What is spent adds up over all processes, each word once; after [`SPENT_TTL_MS`] without one,
+///   or when the backend has lost it, a count begins anew, and is never negative.
 /// - Memory is bounded: past the backend's bound, who has no settings and was seen least recently
 ///   is forgotten first; when all have settings, new users are not taken.
 #[async_trait]
@@ -73,6 +88,10 @@ pub trait PresenceStore: Send + Sync + 'static {
 
     /// The gateways that have announced themselves within the TTL, in no order.
     async fn gateways(&self, now_ms: u64) -> Result<Vec<GatewayStatus>, StoreError>;
+
+    /// Adds what users have spent; answers for each what all have counted of that user now, in
+    /// their order.
+    async fn spend(&self, spending: &[Spending], now_ms: u64) -> Result<Vec<u64>, StoreError>;
 
     /// Hints of changes from now on. A receiver that lags has lost some and must look up anew.
     fn changes(&self) -> broadcast::Receiver<Hint>;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use heddle_proto::ids::NAME_BYTES_MAX;
 use heddle_proto::internal::{
-    GatewayList, PresenceAnswer, PresenceLinkResponse, SessionReport, SessionState, StatusChange,
+    GatewayList, PresenceAnswer, PresenceLinkResponse, SessionReport, SessionState, Spent,
+    SpentTotal, StatusChange,
 };
 use heddle_proto::time::timestamp;
 use heddle_proto::v1::Presence;
@@ -17,7 +18,7 @@ use prost::Message;
 use tonic::Status;
 
 use crate::rules::{SessionKey, UserId, View};
-use crate::store::{Session, Setting};
+use crate::store::{Session, Setting, Spending};
 
 /// Bytes of a status text; a longer one is not taken. The edge has refused it before.
 const STATUS_BYTES_MAX: usize = 1024;
@@ -27,6 +28,7 @@ pub enum Down {
     News(Presence),
     Answer(PresenceAnswer),
     Gateways(GatewayList),
+    Totals(Vec<SpentTotal>),
     /// The end of the stream.
     End(Status),
 }
@@ -37,6 +39,7 @@ impl Down {
             Self::News(presence) => presence.encoded_len(),
             Self::Answer(answer) => answer.encoded_len(),
             Self::Gateways(gateways) => gateways.encoded_len(),
+            Self::Totals(totals) => totals.iter().map(Message::encoded_len).sum(),
             Self::End(_) => 0,
         }
     }
@@ -50,6 +53,7 @@ pub fn frame(items: Vec<Down>) -> Result<PresenceLinkResponse, Status> {
             Down::News(presence) => frame.changes.push(presence),
             Down::Answer(answer) => frame.answers.push(answer),
             Down::Gateways(gateways) => frame.gateways = Some(gateways),
+            Down::Totals(totals) => frame.totals.extend(totals),
             Down::End(status) => return Err(status),
         }
     }
@@ -108,6 +112,26 @@ impl Batch {
             self.settings,
         )
     }
+}
+
+/// What users have spent, in order; an id that is none is left out.
+pub fn spending(spent: &[Spent]) -> Vec<Spending> {
+    let one = |spent: &Spent| {
+        let user = spent.user.as_ref().try_into().ok()?;
+        let calls = spent.calls;
+        Some(Spending { user, calls })
+    };
+    spent.iter().filter_map(one).collect()
+}
+
+/// What all have counted, for what one gateway has spent.
+pub fn totals(spending: &[Spending], totals: &[u64]) -> Vec<SpentTotal> {
+    let one = |(spending, total): (&Spending, &u64)| SpentTotal {
+        user: bytes::Bytes::copy_from_slice(&spending.user),
+        calls: spending.calls,
+        total: *total,
+    };
+    spending.iter().zip(totals).map(one).collect()
 }
 
 /// Whether this can be the id of a user or a gateway.
@@ -170,6 +194,21 @@ mod tests {
         batch.add_settings(vec![status]);
         let (alive, gone, settings) = batch.parts();
         assert!(alive.is_empty() && gone.is_empty() && settings.is_empty());
+    }
+
+    #[test]
+    fn who_spends_has_sixteen_bytes() {
+        let spent = |user: &'static [u8]| Spent {
+            user: user.into(),
+            calls: 2,
+        };
+        let taken = spending(&[spent(b"short"), spent(&[7; 16]), spent(&[7; 17])]);
+        assert_eq!(taken.len(), 1);
+        let told = totals(&taken, &[9]);
+        assert_eq!(
+            (&*told[0].user, told[0].calls, told[0].total),
+            (&[7; 16][..], 2, 9)
+        );
     }
 
     #[test]

@@ -9,6 +9,17 @@ use std::fmt;
 
 /// Most bytes of a user's or a device's id.
 pub const NAME_BYTES_MAX: usize = 128;
+/// How the ids of users begin that are Heddle's own: no token may be theirs, no request may name
+/// them.
+pub const RESERVED_PREFIX: &str = "heddle:";
+
+/// What is said to those who name one.
+pub const RESERVED_TEXT: &str = "must not begin with heddle:, as only Heddle's own users do";
+
+/// Whether a user is Heddle's own.
+pub fn is_reserved(user_id: &str) -> bool {
+    user_id.starts_with(RESERVED_PREFIX)
+}
 
 /// Names a log: a conversation's, or a user's mailbox.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,6 +154,12 @@ mod tests {
     fn what_is_no_uuid_of_version_7_is_refused() {
         assert_eq!(MessageId::from_wire(&[0; 16]), None);
         assert_eq!(MessageId::from_wire(b"short"), None);
+    }
+
+    #[test]
+    fn only_ids_with_the_prefix_are_reserved() {
+        assert!(is_reserved("heddle:") && is_reserved("heddle:canary:1:to"));
+        assert!(!is_reserved("heddle") && !is_reserved("Heddle:x") && !is_reserved(""));
     }
 
     #[test]

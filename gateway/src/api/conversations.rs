@@ -74,7 +74,7 @@ impl Api {
         request: &v1::CreateConversationRequest,
     ) -> Result<LogId, Fault> {
         let at = At::CALL;
-        at.names("user_ids", &request.user_ids, 1)?;
+        at.users("user_ids", &request.user_ids, 1)?;
         let [other] = request.user_ids.as_slice() else {
             return Err(at.fault("user_ids", "a direct conversation has exactly one other"));
         };
@@ -104,7 +104,7 @@ impl Api {
                 ..fault
             });
         }
-        At::CALL.names("user_ids", user_ids, members_max)
+        At::CALL.users("user_ids", user_ids, members_max)
     }
 
     async fn look(

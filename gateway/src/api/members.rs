@@ -43,7 +43,7 @@ impl Api {
             role => role,
         };
         At::CALL.count("user_ids", request.user_ids.len(), 1, ADDED_MAX)?;
-        At::CALL.names("user_ids", &request.user_ids, ADDED_MAX)?;
+        At::CALL.users("user_ids", &request.user_ids, ADDED_MAX)?;
         let change = MembershipChange {
             action: MembershipAction::Added.into(),
             user_ids: request.user_ids,
@@ -60,7 +60,7 @@ impl Api {
         caller: &Caller,
         request: v1::RemoveMemberRequest,
     ) -> Result<u64, Fault> {
-        At::CALL.name("user_id", &request.user_id)?;
+        At::CALL.user("user_id", &request.user_id)?;
         let change = MembershipChange {
             action: MembershipAction::Removed.into(),
             user_ids: vec![request.user_id],
@@ -91,7 +91,7 @@ impl Api {
         caller: &Caller,
         request: v1::SetMemberRoleRequest,
     ) -> Result<u64, Fault> {
-        At::CALL.name("user_id", &request.user_id)?;
+        At::CALL.user("user_id", &request.user_id)?;
         let role = request.role();
         if role == Role::Unspecified {
             return Err(At::CALL.fault("role", "must be MEMBER, ADMIN or OWNER"));

@@ -73,7 +73,7 @@ impl Caller {
             return Ok(self.user_id().to_owned());
         }
         self.needs_admin()?;
-        At::CALL.name("user_id", &user_id)?;
+        At::CALL.user("user_id", &user_id)?;
         Ok(user_id)
     }
 

@@ -15,7 +15,7 @@ impl PresenceService for Api {
     ) -> Result<Response<GetPresenceResponse>, Status> {
         let caller = self.caller(request.metadata(), "GetPresence").await?;
         let targets = request.into_inner().user_ids;
-        At::CALL.names("user_ids", &targets, WATCHED_MAX)?;
+        At::CALL.users("user_ids", &targets, WATCHED_MAX)?;
         let presences = self
             .edge
             .presence

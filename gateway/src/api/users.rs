@@ -88,7 +88,7 @@ impl UserService for Api {
     ) -> Result<Response<v1::BatchGetUsersResponse>, Status> {
         let caller = self.caller(request.metadata(), "BatchGetUsers").await?;
         let user_ids = request.into_inner().user_ids;
-        At::CALL.names("user_ids", &user_ids, BATCH_MAX)?;
+        At::CALL.users("user_ids", &user_ids, BATCH_MAX)?;
         let (api, caller) = (self, &caller);
         let asked = user_ids
             .into_iter()
@@ -115,7 +115,7 @@ impl UserService for Api {
             .into_inner()
             .user
             .ok_or_else(|| at.fault("user_id", "is missing"))?;
-        at.name("user_id", &user.user_id)?;
+        at.user("user_id", &user.user_id)?;
         check(at, &user.name, &user.avatar_url)?;
         let (name, avatar_url) = (Some(user.name), Some(user.avatar_url));
         let change = UserCommand {

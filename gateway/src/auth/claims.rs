@@ -3,7 +3,7 @@
 //! Pure: the time is an argument. `keys` has checked the signature before.
 
 use super::Identity;
-use heddle_proto::ids::NAME_BYTES_MAX;
+use heddle_proto::ids::{self, NAME_BYTES_MAX};
 use serde::Deserialize;
 
 /// A token's content, as far as we read it.
@@ -68,6 +68,9 @@ pub enum Refusal {
     /// No user.
     #[error("the token's sub must have 1 to 128 bytes")]
     Subject,
+    /// A user of Heddle's own.
+    #[error("the token's user begins with heddle:, as only Heddle's own do; mint another sub")]
+    Reserved,
     /// Acts for somebody without being a service.
     #[error("the token names heddle.act but is no service token")]
     Act,
@@ -106,6 +109,9 @@ impl Claims {
         };
         if !named(&user_id) || !actor.as_deref().is_none_or(named) {
             return Err(Refusal::Subject);
+        }
+        if ids::is_reserved(&user_id) || actor.as_deref().is_some_and(ids::is_reserved) {
+            return Err(Refusal::Reserved);
         }
         if !self.heddle.device.as_deref().is_none_or(named) {
             return Err(Refusal::Device);
@@ -171,6 +177,11 @@ mod tests {
             (json!({"iss": null}), Refusal::Issuer),
             (json!({"sub": ""}), Refusal::Subject),
             (json!({"sub": "x".repeat(129)}), Refusal::Subject),
+            (json!({"sub": "heddle:canary:1:to"}), Refusal::Reserved),
+            (
+                json!({"heddle": {"service": true, "act": "heddle:x"}}),
+                Refusal::Reserved,
+            ),
             (json!({"heddle": {"act": "bob"}}), Refusal::Act),
             (json!({"heddle": {"device": ""}}), Refusal::Device),
         ];

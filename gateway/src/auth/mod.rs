@@ -11,7 +11,11 @@ mod keys;
 
 use claims::Expected;
 use heddle_kit::{SharedClock, Tasks};
-use heddle_proto::{errors::Fault, ids::NAME_BYTES_MAX, v1::ErrorReason};
+use heddle_proto::{
+    errors::Fault,
+    ids::{self, NAME_BYTES_MAX},
+    v1::ErrorReason,
+};
 pub use keys::KeyError;
 use keys::KeySet;
 use std::{
@@ -136,6 +140,9 @@ impl Authenticator {
                 ));
             }
             name(ACT_AS, user)?;
+            if ids::is_reserved(user) {
+                return Err(Fault::field(ACT_AS, ids::RESERVED_TEXT));
+            }
             let actor = std::mem::replace(&mut identity.user_id, user.to_owned());
             identity.actor.get_or_insert(actor);
         }

@@ -225,5 +225,11 @@ fn only_services_act_for_users() {
         ("bob", Some("ann"))
     );
     assert_eq!(call(&service, &MetadataMap::new()).unwrap().actor, None);
+    let mut reserved = MetadataMap::new();
+    reserved.insert("heddle-act-as", "heddle:canary:1:to".parse().unwrap());
+    assert_eq!(
+        call(&service, &reserved).unwrap_err().field,
+        "heddle-act-as"
+    );
     assert!(auth.metadata(&MetadataMap::new(), "test").is_err());
 }

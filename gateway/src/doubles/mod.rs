@@ -68,6 +68,7 @@ impl World {
         std::fs::write(&path, public).unwrap();
         let mut options = GatewayOptions::default();
         options.auth.key_file = Some(path);
+        options.canary_interval_ms = 0;
         change(&mut options);
         let (chat, store, presence) = (Chat::default(), Store::default(), Presence::default());
         let other = Chat::default();

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use heddle_proto::{
     internal::{
         GatewayList, GatewayStatus, PresenceAnswer, PresenceLinkRequest, PresenceLinkResponse,
-        presence_link_service_server::PresenceLinkService,
+        Spent, SpentTotal, presence_link_service_server::PresenceLinkService,
     },
     v1,
 };
@@ -21,6 +21,8 @@ pub struct Presence(Arc<Mutex<State>>);
 struct State {
     seen: Vec<PresenceLinkRequest>,
     stream: Option<mpsc::Sender<Result<PresenceLinkResponse, Status>>>,
+    /// What all gateways together have counted, of whichever user.
+    total: u64,
 }
 
 /// A user who is online.
@@ -36,6 +38,21 @@ impl Presence {
     /// What the gateway has said.
     pub fn seen(&self) -> Vec<PresenceLinkRequest> {
         self.0.lock().unwrap().seen.clone()
+    }
+
+    /// Other gateways let in so many calls.
+    pub fn spend(&self, calls: u64) {
+        self.0.lock().unwrap().total += calls;
+    }
+
+    fn count(&self, spent: &Spent) -> SpentTotal {
+        let mut state = self.0.lock().unwrap();
+        state.total += u64::from(spent.calls);
+        SpentTotal {
+            user: spent.user.clone(),
+            calls: spent.calls,
+            total: state.total,
+        }
     }
 
     /// A user has come online.
@@ -69,11 +86,13 @@ impl Presence {
             let gateways = frame.gateway.as_ref().map(|own| GatewayList {
                 gateways: vec![own.clone(), other(own)],
             });
+            let totals: Vec<_> = frame.spent.iter().map(|spent| self.count(spent)).collect();
             self.0.lock().unwrap().seen.push(frame);
-            if !answers.is_empty() || gateways.is_some() {
+            if !answers.is_empty() || !totals.is_empty() || gateways.is_some() {
                 let frame = PresenceLinkResponse {
                     answers,
                     gateways,
+                    totals,
                     ..Default::default()
                 };
                 let _gone = stream.send(Ok(frame)).await;

@@ -80,6 +80,9 @@ impl PresenceClient {
             if let Some(list) = frame.gateways {
                 self.gateways.learn(list.gateways, &edge.options);
             }
+            if !frame.totals.is_empty() {
+                self.learn_rates(edge, &frame.totals);
+            }
             for answer in frame.answers {
                 let asked = self.queries().remove(&answer.id);
                 if let Some(asked) = asked {
@@ -99,6 +102,7 @@ fn size_of(item: &Item) -> usize {
         Item::Query(query) => query.encoded_len(),
         Item::Status(status) => status.encoded_len(),
         Item::Gateway(status) => status.encoded_len(),
+        Item::Spent(spent) => spent.iter().map(prost::Message::encoded_len).sum(),
     }
 }
 
@@ -111,6 +115,7 @@ fn frame(items: Vec<Item>) -> PresenceLinkRequest {
             Item::Query(query) => frame.queries.push(query),
             Item::Status(status) => frame.statuses.push(status),
             Item::Gateway(status) => frame.gateway = Some(status),
+            Item::Spent(spent) => frame.spent.extend(spent),
         }
     }
     frame

@@ -1,7 +1,8 @@
 //! Presence: tells presence-svc who is here, and sessions who else is.
 //!
 //! Life signs of all sessions go out spread over the refresh time; watched users' changes come back
-//! and go to the sessions that watch. `watch` counts, `allow` decides who may watch whom.
+//! and go to the sessions that watch. `watch` counts, `allow` decides who may watch whom; over the
+//! same stream gateways hear of each other (`gateways`), and share what users spend (`rates`).
 //!
 //! Invariant: everything here is a hint: if the link is away, presence is late, and nothing else
 //! is.
@@ -9,6 +10,7 @@
 mod allow;
 pub mod gateways;
 mod link;
+mod rates;
 mod watch;
 
 use crate::{edge::Edge, session::Session, validate::At};
@@ -18,11 +20,12 @@ use heddle_kit::{AnyOf, Tasks};
 use heddle_proto::{
     errors::Fault,
     internal::{
-        GatewayStatus, PresenceQuery, SessionReport, SessionState, StatusChange, WatchChange,
-        raw_open_session_response::Frame,
+        GatewayStatus, PresenceQuery, SessionReport, SessionState, Spent, StatusChange,
+        WatchChange, raw_open_session_response::Frame,
     },
     v1::{self, ErrorReason, Presence, result::Outcome},
 };
+use rates::Sharing;
 use std::{
     collections::HashMap,
     sync::{
@@ -45,6 +48,7 @@ enum Item {
     Query(PresenceQuery),
     Status(StatusChange),
     Gateway(GatewayStatus),
+    Spent(Vec<Spent>),
 }
 
 /// The way to presence-svc.
@@ -55,6 +59,7 @@ pub struct PresenceClient {
     queries: Mutex<HashMap<u64, oneshot::Sender<Vec<Presence>>>>,
     next_id: AtomicU64,
     tasks: Tasks,
+    sharing: Sharing,
     /// The gateways that presence-svc knows.
     pub gateways: Gateways,
 }
@@ -69,6 +74,7 @@ impl PresenceClient {
             queries: Mutex::default(),
             next_id: AtomicU64::new(1),
             tasks,
+            sharing: Sharing::default(),
             gateways: Gateways::default(),
         }
     }
@@ -175,7 +181,7 @@ impl PresenceClient {
         session: &Session,
         targets: Vec<String>,
     ) -> Result<v1::WatchPresenceResponse, Fault> {
-        At::CALL.names("user_ids", &targets, crate::session::frames::WATCHED_MAX)?;
+        At::CALL.users("user_ids", &targets, crate::session::frames::WATCHED_MAX)?;
         let allowed = allow::allowed(edge, &session.who().user_id, targets).await?;
         let change = self.watches().replace(session.id(), allowed.clone());
         self.send(changes(change));

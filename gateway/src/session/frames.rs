@@ -125,7 +125,7 @@ impl Session {
                 Ok(Step::Done(Outcome::Authenticate(taken)))
             }
             Frame::Watch(request) => {
-                At("watch").names("user_ids", &request.user_ids, WATCHED_MAX)?;
+                At("watch").users("user_ids", &request.user_ids, WATCHED_MAX)?;
                 edge.presence
                     .watch_frame(edge, self, request_id, request.user_ids);
                 Ok(Step::Pending)

@@ -344,7 +344,7 @@ impl Who {
             device_id: String::new(),
             app_version: String::new(),
             mailbox: LogId::mailbox(""),
-            rate: RateKey::default(),
+            rate: RateKey::nobody(),
             trusted: false,
             mute: true,
             client_incarnation: 0,

@@ -171,7 +171,7 @@ fn mentions(at: At, message: &v1::Message) -> Result<Mentions, Fault> {
         if mention.user_id.is_empty() {
             found.all = true;
         } else {
-            at.name(
+            at.user(
                 &format!("message.mentions[{index}].user_id"),
                 &mention.user_id,
             )?;

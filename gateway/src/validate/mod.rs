@@ -12,7 +12,7 @@ pub mod registration;
 use crate::config::LimitOptions;
 use heddle_proto::{
     errors::Fault,
-    ids::{LogId, MessageId, NAME_BYTES_MAX},
+    ids::{self, LogId, MessageId, NAME_BYTES_MAX},
     time::DAY_MS,
     v1::ErrorReason,
 };
@@ -67,12 +67,21 @@ impl At {
         Ok(())
     }
 
-    /// Names, at most so many.
-    pub fn names(self, field: &str, names: &[String], max: usize) -> Result<(), Fault> {
-        self.count(field, names.len(), 0, max)?;
-        for (index, name) in names.iter().enumerate() {
-            if name.is_empty() || name.len() > NAME_BYTES_MAX {
-                return self.name(&format!("{field}[{index}]"), name);
+    /// The name of a user of the product's.
+    pub fn user(self, field: &str, user_id: &str) -> Result<(), Fault> {
+        if ids::is_reserved(user_id) {
+            return Err(self.fault(field, ids::RESERVED_TEXT));
+        }
+        self.name(field, user_id)
+    }
+
+    /// Users, at most so many.
+    pub fn users(self, field: &str, user_ids: &[String], max: usize) -> Result<(), Fault> {
+        self.count(field, user_ids.len(), 0, max)?;
+        for (index, user_id) in user_ids.iter().enumerate() {
+            // The path is put together only for the one that is wrong.
+            if self.user("", user_id).is_err() {
+                return self.user(&format!("{field}[{index}]"), user_id);
             }
         }
         Ok(())
@@ -250,13 +259,24 @@ mod tests {
     }
 
     #[test]
+    fn users_of_heddles_own_cannot_be_named() {
+        let fault = At::CALL.user("user_id", "heddle:canary:1:to").unwrap_err();
+        assert_eq!(fault.field, "user_id");
+        assert!(fault.message.contains("heddle:"), "{fault}");
+        let users = ["ann".to_owned(), "heddle:x".to_owned()];
+        let fault = At::CALL.users("user_ids", &users, 2).unwrap_err();
+        assert_eq!(fault.field, "user_ids[1]");
+        assert!(At::CALL.name("device_id", "heddle:x").is_ok());
+    }
+
+    #[test]
     fn a_bad_name_in_a_list_is_pointed_at() {
         let names = ["ann".to_owned(), String::new()];
-        let fault = At("watch").names("user_ids", &names, 500).unwrap_err();
+        let fault = At("watch").users("user_ids", &names, 500).unwrap_err();
         assert_eq!(fault.field, "watch.user_ids[1]");
         let many = vec!["x".to_owned(); 501];
         assert_eq!(
-            At("watch").names("user_ids", &many, 500).unwrap_err().field,
+            At("watch").users("user_ids", &many, 500).unwrap_err().field,
             "watch.user_ids"
         );
     }

@@ -84,6 +84,11 @@ impl Cluster {
             stores.certificates = Some(certificates(programs, dir.path(), &places)?);
         }
         let starting = services(&places, &stores).into_iter().map(|mut service| {
+            if service.binary == "gateway" {
+                // What is measured and judged is the load's alone.
+                let silent = "gateway.canary_interval_ms=0".to_owned();
+                service.settings.push(silent);
+            }
             let more = settings.iter().filter(|it| service.name.starts_with(it.0));
             let more: Vec<_> = more.map(|it| it.1.clone()).collect();
             service.settings.extend(more);

@@ -81,6 +81,8 @@ impl HeddleServer {
             "HEDDLE_GATEWAY__AUTH__HS256_SECRET_FILE".to_owned(),
             secret_file.display().to_string(),
         )];
+        // What is measured and judged is the load's alone.
+        env.push(("HEDDLE_GATEWAY__CANARY_INTERVAL_MS".into(), "0".into()));
         let settings = options.settings.into_iter();
         let raised: Vec<(String, String)> = settings.map(|(k, v)| (k.to_owned(), v)).collect();
         env.extend(raised.iter().cloned());

@@ -1,11 +1,12 @@
 //! Embedded: presence in this process's memory, for a deployment with one presence process.
 //!
-//! Maps in stripes under short locks; `snapshot` writes down what outlives a restart. Lives and
-//! their rules are `rules`'; the law is [`PresenceStore`]'s.
+//! Maps in stripes under short locks; `snapshot` writes down what outlives a restart, `spent`
+//! counts what users spend. Lives and their rules are `rules`'; the law is [`PresenceStore`]'s.
 //!
 //! Invariant: at most `users_max` users are remembered; no lock is held across an await.
 
 mod snapshot;
+mod spent;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -18,11 +19,12 @@ use tonic::async_trait;
 
 use crate::rules::{Facts, Life, Timing, UserId};
 use crate::store::{
-    GATEWAY_TTL_MS, GATEWAYS_MAX, Hint, PresenceStore, Session, Setting, StoreError,
+    GATEWAY_TTL_MS, GATEWAYS_MAX, Hint, PresenceStore, Session, Setting, Spending, StoreError,
 };
 pub use snapshot::OpenError;
 use snapshot::SavedUser;
 pub(crate) use snapshot::{SnapshotDir, keep};
+use spent::SpentCounts;
 
 /// Hints that may wait for a slow reader, which then looks everything up.
 const HINTS_WAITING_MAX: usize = 1024;
@@ -39,6 +41,7 @@ pub struct EmbeddedStore {
     hints: broadcast::Sender<Hint>,
     /// Gateways by address, and until when they are known.
     gateways: Mutex<HashMap<String, (u64, GatewayStatus)>>,
+    spent: Mutex<SpentCounts>,
     /// Counts changes, so that an idle store writes nothing.
     changed: AtomicU64,
 }
@@ -74,6 +77,7 @@ impl EmbeddedStore {
             timing,
             hints: broadcast::Sender::new(HINTS_WAITING_MAX),
             gateways: Mutex::default(),
+            spent: Mutex::default(),
             changed: AtomicU64::new(0),
         }
     }
@@ -230,6 +234,12 @@ impl PresenceStore for EmbeddedStore {
     async fn gateways(&self, now_ms: u64) -> Result<Vec<GatewayStatus>, StoreError> {
         let known = self.known_gateways(now_ms);
         Ok(known.values().map(|(_, gateway)| gateway.clone()).collect())
+    }
+
+    async fn spend(&self, spending: &[Spending], now_ms: u64) -> Result<Vec<u64>, StoreError> {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let added = spending.iter().map(|spending| spent.add(*spending, now_ms));
+        Ok(added.collect())
     }
 
     fn changes(&self) -> broadcast::Receiver<Hint> {

@@ -3,6 +3,8 @@
 //! - `heddle:l:{B}:USER`: the user's life, sessions with their ends and last seen; kept until the
 //!   user has been unseen for long.
 //! - `heddle:u:{B}:USER`: status and hiding, of those who have set any; kept for ever.
+//! - `heddle:s:{B}:SPENDER`: what a user has spent at all gateways; kept for half a minute. The
+//!   spender is the hexadecimal id of the user's mailbox, and `B` goes by it.
 //! - `heddle:g:{gateways}:ADDRESS`: what a gateway says of itself; kept while it does.
 //! - `heddle:g:{gateways}`: their addresses, ordered by when they end.
 //! - `heddle:changes`: the channel of users who may have changed.
@@ -38,6 +40,11 @@ pub fn life_key(user: &str) -> String {
 /// Where a user's settings lie.
 pub fn setting_key(user: &str) -> String {
     format!("heddle:u:{{{}}}:{user}", bucket(user))
+}
+
+/// Where the count of what a user has spent lies.
+pub fn spent_key(spender: &str) -> String {
+    format!("heddle:s:{{{}}}:{spender}", bucket(spender))
 }
 
 /// Which users (by their places) go into one command: at most `users_max`, and in a cluster only
@@ -89,8 +96,8 @@ mod tests {
         for user in ["ann", "{}", "}{x}"] {
             let expected = Some(bucket(user).to_string());
             assert_eq!(
-                (tag(&life_key(user)), tag(&setting_key(user))),
-                (expected.clone(), expected)
+                [life_key(user), setting_key(user), spent_key(user)].map(|key| tag(&key)),
+                [(); 3].map(|()| expected.clone())
             );
         }
     }

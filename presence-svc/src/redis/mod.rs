@@ -1,8 +1,9 @@
 //! Redis: presence for several presence processes, in one Redis 7 or a Redis Cluster.
 //!
 //! `keys` says where what lies, `saved` how it is written, `options` what the settings mean,
-//! `gateways` lists gateways, `connection` sends commands, `keeper` holds the connection and hears
-//! the hints. The rules are `rules`', the law is [`PresenceStore`]'s.
+//! `gateways` lists gateways, `spent` counts what users spend, `connection` sends commands,
+//! `keeper` holds the connection and hears the hints. The rules are `rules`', the law is
+//! [`PresenceStore`]'s.
 //!
 //! A change of lives is read, computed here by [`Life`], and written if nobody else was faster
 //! (else anew), so there is one set of rules for all backends and no rule in a script.
@@ -20,6 +21,7 @@ mod options;
 mod saved;
 #[cfg(test)]
 pub(crate) mod server;
+mod spent;
 
 use std::collections::HashMap;
 
@@ -31,7 +33,7 @@ use tonic::async_trait;
 
 use crate::config::PresenceConfig;
 use crate::rules::{Facts, Life, SessionKey, Timing, UserId};
-use crate::store::{Hint, PresenceStore, Session, Setting, StoreError};
+use crate::store::{Hint, PresenceStore, Session, Setting, Spending, StoreError};
 use connection::Connection;
 use keeper::Keeper;
 use keys::{CHANGES, groups, life_key, setting_key};
@@ -294,6 +296,10 @@ impl PresenceStore for RedisPresence {
 
     async fn gateways(&self, now_ms: u64) -> Result<Vec<GatewayStatus>, StoreError> {
         self.known_gateways(now_ms).await
+    }
+
+    async fn spend(&self, spending: &[Spending], _now_ms: u64) -> Result<Vec<u64>, StoreError> {
+        self.add_spent(spending).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Hint> {

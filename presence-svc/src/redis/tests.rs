@@ -5,7 +5,8 @@ use tokio::sync::broadcast::Receiver;
 
 use super::server::{SOON, Server, cluster, config, installed, until};
 use super::*;
-use crate::contract::{TTL_MS, facts, hold, session};
+use crate::contract::{TTL_MS, facts, hold, session, spent};
+use crate::store::SPENT_TTL_MS;
 
 const NOW_MS: u64 = 1_000_000;
 
@@ -167,6 +168,21 @@ async fn a_dead_gateways_sessions_end_and_redis_forgets_them() {
     store.set(&[setting("bob", "")]).await.unwrap();
     let kept: bool = server.ask(cmd("EXISTS").arg(setting_key("bob"))).await;
     assert_eq!((left_ms, kept), (-1, false));
+}
+
+#[tokio::test]
+async fn processes_count_together_and_counters_end_by_themselves() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let (one, _tasks) = store(&server.config()).await;
+    let (other, _tasks) = store(&server.config()).await;
+    assert_eq!(one.spend(&[spent(7, 3)], NOW_MS).await.unwrap(), [3]);
+    assert_eq!(other.spend(&[spent(7, 4)], NOW_MS).await.unwrap(), [7]);
+    let keys: Vec<String> = server.ask(cmd("KEYS").arg("heddle:s:*")).await;
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let left_ms: i64 = server.ask(cmd("PTTL").arg(&keys[0])).await;
+    assert!((1..=SPENT_TTL_MS as i64).contains(&left_ms), "{left_ms}");
 }
 
 /// Many processes report sessions of one user at the same time; none is lost.

@@ -1,19 +1,30 @@
 //! Limits: how often a user and a device may call, and how fast sessions may open.
 //!
 //! Asked for each frame of a session and each unary call; sessions before anything is done for
-//! them, so that a crowd that comes back at once costs no more than what is let in. How many
-//! connections there are is the
-//! accept loop's business, how many requests of a session wait is the session's.
+//! them, so that a crowd that comes back at once costs no more than what is let in. `users` counts
+//! users, each in a `bucket`, since other gateways count them too; devices and sessions are this
+//! gateway's alone. How many connections there are is the accept loop's business, how many requests
+//! of a session wait is the session's.
 //!
 //! Invariant: keys that have not been seen for a while are swept, so memory follows the active
 //! users.
 
+mod bucket;
+mod users;
+
+use bucket::Quota as UserQuota;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use heddle_proto::{errors::Fault, v1::ErrorReason};
+use heddle_proto::{
+    errors::Fault,
+    ids::LogId,
+    internal::{Spent, SpentTotal},
+    v1::ErrorReason,
+};
 use std::{
     hash::{BuildHasher, RandomState},
     num::NonZeroU32,
 };
+use users::Users;
 
 heddle_kit::config! {
     /// How often users and devices may call.
@@ -26,6 +37,10 @@ heddle_kit::config! {
         pub device_per_second: u32 = 1_000,
         /// What a device may have saved up.
         pub device_burst: u32 = 2_000,
+        /// Gateways tell each other, through presence-svc, what users spend who spend much, so that
+        /// a user has about one limit and not one at each gateway. Off, or while presence-svc or
+        /// its store is away: each gateway goes by its own count.
+        pub shared: bool = true,
     }
 }
 
@@ -44,8 +59,9 @@ const RETRY_DELAY_MS: u64 = 1_000;
 
 /// Rate limits by user and by device.
 pub struct Rates {
-    users: Option<DefaultKeyedRateLimiter<u64>>,
+    users: Option<Users>,
     devices: Option<DefaultKeyedRateLimiter<u64>>,
+    shared: bool,
     hasher: RandomState,
 }
 
@@ -77,11 +93,21 @@ impl Admission {
     }
 }
 
-/// Whom a call counts for: hashes, so that no name is kept.
-#[derive(Clone, Copy, Debug, Default)]
+/// Whom a call counts for: hashes, so that no name is kept. The user's is the same at all gateways.
+#[derive(Clone, Copy, Debug)]
 pub struct RateKey {
-    user: u64,
+    user: LogId,
     device: u64,
+}
+
+impl RateKey {
+    /// Of nobody: nothing counts for it.
+    pub fn nobody() -> Self {
+        Self {
+            user: LogId::mailbox(""),
+            device: 0,
+        }
+    }
 }
 
 fn quota(per_second: u32, burst: u32) -> Option<Quota> {
@@ -94,46 +120,65 @@ fn limiter(per_second: u32, burst: u32) -> Option<DefaultKeyedRateLimiter<u64>> 
     quota(per_second, burst).map(RateLimiter::keyed)
 }
 
+fn users(options: &RateOptions) -> Option<Users> {
+    let per_second = NonZeroU32::new(options.user_per_second)?;
+    let burst = NonZeroU32::new(options.user_burst).unwrap_or(per_second);
+    Some(Users::new(UserQuota::new(per_second, burst), per_second))
+}
+
 impl Rates {
     /// Limits with nothing used up.
     pub fn new(options: &RateOptions) -> Self {
         Self {
-            users: limiter(options.user_per_second, options.user_burst),
+            users: users(options),
             devices: limiter(options.device_per_second, options.device_burst),
+            shared: options.shared,
             hasher: RandomState::new(),
         }
     }
 
     /// The key of a device of a user; calls without a device count for the user alone.
     pub fn key(&self, user_id: &str, device_id: &str) -> RateKey {
-        let user = self.hasher.hash_one(user_id);
         RateKey {
-            user,
+            user: LogId::mailbox(user_id),
             device: self.hasher.hash_one((user_id, device_id)),
         }
     }
 
     /// Counts one call, or refuses it.
     pub fn check(&self, key: RateKey) -> Result<(), Fault> {
-        let full = |limit: &Option<DefaultKeyedRateLimiter<u64>>, key| {
-            limit
-                .as_ref()
-                .is_some_and(|limit| limit.check_key(&key).is_err())
-        };
+        let devices = self.devices.as_ref();
+        let is_full = |users: &Users| !users.take(key.user, users.now_ns());
         let whose = match () {
-            () if full(&self.devices, key.device) => "device",
-            () if full(&self.users, key.user) => "user",
+            () if devices.is_some_and(|limit| limit.check_key(&key.device).is_err()) => "device",
+            () if self.users.as_ref().is_some_and(is_full) => "user",
             () => return Ok(()),
         };
         let text = format!("too many calls of this {whose}; retry the same id after the delay");
         Err(Fault::new(ErrorReason::RateLimited, text).retry_after(RETRY_DELAY_MS))
     }
 
+    /// What users have spent who spent much, since this was asked last; to be asked each second.
+    pub fn spent(&self) -> Vec<Spent> {
+        let spent = self.users.as_ref().map(Users::spent).unwrap_or_default();
+        if self.shared { spent } else { Vec::new() }
+    }
+
+    /// What all gateways have counted of users, told upon [`Rates::spent`].
+    pub fn learn(&self, totals: &[SpentTotal]) {
+        let Some(users) = &self.users else { return };
+        let now_ns = users.now_ns();
+        totals.iter().for_each(|total| users.learn(total, now_ns));
+    }
+
     /// Forgets keys that have their whole burst again.
     pub fn sweep(&self) {
-        for limiter in self.users.iter().chain(&self.devices) {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
+        if let Some(users) = &self.users {
+            users.sweep(users.now_ns());
+        }
+        if let Some(devices) = &self.devices {
+            devices.retain_recent();
+            devices.shrink_to_fit();
         }
     }
 }
@@ -148,6 +193,7 @@ mod tests {
             user_burst,
             device_per_second: 1,
             device_burst,
+            ..Default::default()
         };
         Rates::new(&options)
     }
