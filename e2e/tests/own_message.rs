@@ -10,6 +10,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tonic::transport::Endpoint;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -42,7 +43,8 @@ fn counted(text: &str) -> Option<(u64, u64)> {
 
 async fn is_serving(url: String) -> Result<bool, Failure> {
     let service = "heddle.v1.MessagingService".into();
-    let mut health = HealthClient::connect(url).await?;
+    let channel = Endpoint::from_shared(url)?.connect().await?;
+    let mut health = HealthClient::new(channel);
     let answer = health.check(HealthCheckRequest { service }).await?;
     Ok(answer.into_inner().status() == ServingStatus::Serving)
 }
