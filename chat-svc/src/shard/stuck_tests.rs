@@ -316,7 +316,7 @@ async fn a_redrive_of_more_than_a_row_of_the_log_goes_on_batch_by_batch() {
     bench.reads(0..0);
     let row = bench.commits().rows.remove(0);
     bench.redrives(&row);
-    let (mut next, mut taken) = (2, Vec::new());
+    let (mut next, mut taken) = (2, Vec::<u64>::new());
     let last = loop {
         if bench.is_reading() {
             bench.reads(next..MANY + 1);
