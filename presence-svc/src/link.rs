@@ -164,22 +164,29 @@ impl GatewayLink {
         Ok(())
     }
 
-    /// Passes on what the gateway says of itself, and tells it of all others.
+    /// Passes on what the gateway says of itself, and tells it of all others. A store that does not
+    /// know it any more has lost its sessions, too.
     async fn announce(&self, status: GatewayStatus) {
         if status.address.len() > ADDRESS_BYTES_MAX || status.region.len() > NAME_BYTES_MAX {
             return tracing::warn!("a gateway's address or region is too long; it is not listed");
         }
         let now_ms = self.clock.now_ms();
         let listing = async {
+            let known = self.store.gateways(now_ms).await?;
             self.store.announce(&status, now_ms).await?;
-            self.store.gateways(now_ms).await
+            Ok(known)
         };
         match within_timeout(listing).await {
-            Ok(gateways) => {
+            Ok(mut gateways) => {
+                let own = |known: &GatewayStatus| known.address == status.address;
+                let forgotten = !gateways.iter().any(own);
+                gateways.retain(|known| !own(known));
+                gateways.push(status);
                 // Full: it asks again in a few seconds.
-                let _full = self
-                    .outbox
-                    .try_send(Down::Gateways(GatewayList { gateways }));
+                let _full = self.outbox.try_send(Down::Gateways(GatewayList {
+                    gateways,
+                    forgotten,
+                }));
             }
             Err(error) => tracing::warn!(%error, "gateways are not told of each other"),
         }

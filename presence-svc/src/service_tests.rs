@@ -5,14 +5,15 @@ use std::time::Duration;
 use heddle_kit::{Link, ManualClock};
 use heddle_proto::internal::presence_link_service_client::PresenceLinkServiceClient;
 use heddle_proto::internal::{
-    PresenceAnswer, PresenceQuery, SessionReport, SessionState, Spent, SpentTotal, StatusChange,
-    WatchChange,
+    GatewayStatus, PresenceAnswer, PresenceQuery, SessionReport, SessionState, Spent, SpentTotal,
+    StatusChange, WatchChange,
 };
 use heddle_proto::v1::Presence;
 use tokio::sync::mpsc::Sender;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
+use crate::store::GATEWAY_TTL_MS;
 
 const SOON: Duration = Duration::from_secs(20);
 const NOW_MS: u64 = 1_000_000;
@@ -133,6 +134,28 @@ impl Gateway {
         }
     }
 
+    /// Says that it is there; whether it was not known.
+    async fn is_forgotten(&mut self, address: &str) -> bool {
+        let status = GatewayStatus {
+            address: address.into(),
+            ..GatewayStatus::default()
+        };
+        self.say(PresenceLinkRequest {
+            gateway: Some(status),
+            ..PresenceLinkRequest::default()
+        });
+        loop {
+            let frame = tokio::time::timeout(SOON, self.down.message()).await;
+            let frame = frame.expect("no list").unwrap().unwrap();
+            self.waiting.extend(frame.changes);
+            if let Some(list) = frame.gateways {
+                let named = |it: &GatewayStatus| it.address == address;
+                assert_eq!(list.gateways.iter().filter(|it| named(it)).count(), 1);
+                return list.forgotten;
+            }
+        }
+    }
+
     /// The next news.
     async fn news(&mut self) -> Presence {
         while self.waiting.is_empty() {
@@ -217,6 +240,16 @@ async fn a_short_absence_is_not_announced() {
         (true, "back"),
         "nothing came in between"
     );
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_known_is_told_that_it_was_forgotten() {
+    let world = World::new(|_| {}).await;
+    let mut home = world.gateway("home").await;
+    let url = "http://home";
+    assert!(home.is_forgotten(url).await && !home.is_forgotten(url).await);
+    world.clock.advance(GATEWAY_TTL_MS);
+    assert!(home.is_forgotten(url).await);
 }
 
 #[tokio::test]

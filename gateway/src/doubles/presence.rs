@@ -40,6 +40,19 @@ impl Presence {
         self.0.lock().unwrap().seen.clone()
     }
 
+    /// All that was reported is lost.
+    pub async fn forget(&self) {
+        let list = GatewayList {
+            forgotten: true,
+            ..Default::default()
+        };
+        self.say(PresenceLinkResponse {
+            gateways: Some(list),
+            ..Default::default()
+        })
+        .await;
+    }
+
     /// Other gateways let in so many calls.
     pub fn spend(&self, calls: u64) {
         self.0.lock().unwrap().total += calls;
@@ -57,15 +70,16 @@ impl Presence {
 
     /// A user has come online.
     pub async fn change(&self, user_id: &str) {
+        self.say(PresenceLinkResponse {
+            changes: vec![online(user_id)],
+            ..Default::default()
+        })
+        .await;
+    }
+
+    async fn say(&self, frame: PresenceLinkResponse) {
         let stream = self.0.lock().unwrap().stream.clone().unwrap();
-        let changes = vec![online(user_id)];
-        stream
-            .send(Ok(PresenceLinkResponse {
-                changes,
-                ..Default::default()
-            }))
-            .await
-            .unwrap();
+        stream.send(Ok(frame)).await.unwrap();
     }
 
     async fn listen(
@@ -85,6 +99,7 @@ impl Presence {
             };
             let gateways = frame.gateway.as_ref().map(|own| GatewayList {
                 gateways: vec![own.clone(), other(own)],
+                ..Default::default()
             });
             let totals: Vec<_> = frame.spent.iter().map(|spent| self.count(spent)).collect();
             self.0.lock().unwrap().seen.push(frame);

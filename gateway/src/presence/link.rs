@@ -1,6 +1,7 @@
 //! Link: the stream to presence-svc.
 //!
-//! After each connection everything is said anew: who is here, and whom they watch.
+//! After each connection everything is said anew: who is here, and whom they watch; who is here
+//! also when the store has forgotten.
 //!
 //! Invariant: the reader never waits for a session.
 
@@ -43,12 +44,7 @@ impl PresenceClient {
         };
         let frames = stream::once(async { hello }).chain(frames);
         *self.outbox.write().unwrap_or_else(PoisonError::into_inner) = Some(outbox);
-        let sessions = edge.sessions.all();
-        self.send(
-            sessions
-                .iter()
-                .map(|session| report(session, session.is_foreground())),
-        );
+        self.report_all(edge);
         self.announce(edge);
         let watched = Change {
             added: self.watches().users(),
@@ -65,6 +61,15 @@ impl PresenceClient {
         ended
     }
 
+    fn report_all(&self, edge: &Edge) {
+        let sessions = edge.sessions.all();
+        self.send(
+            sessions
+                .iter()
+                .map(|session| report(session, session.is_foreground())),
+        );
+    }
+
     async fn listen(
         &self,
         edge: &Edge,
@@ -78,6 +83,9 @@ impl PresenceClient {
                 self.changed(edge, presence);
             }
             if let Some(list) = frame.gateways {
+                if list.forgotten {
+                    self.report_all(edge);
+                }
                 self.gateways.learn(list.gateways, &edge.options);
             }
             if !frame.totals.is_empty() {

@@ -168,6 +168,21 @@ async fn a_crowd_that_comes_back_at_once_is_let_in_slowly() {
 }
 
 #[tokio::test]
+async fn all_are_reported_anew_when_presence_has_forgotten() {
+    let world = World::with(|options| options.presence_refresh_ms = 3_600_000).await;
+    let (_ann, session) = Device::open(&world, "ann").await;
+    let reports = || {
+        let frames = world.presence.seen().into_iter();
+        let reports = frames.flat_map(|frame| frame.reports);
+        reports.filter(|it| it.session_id == session).count()
+    };
+    until("it is reported", || reports() > 0).await;
+    let before = reports();
+    world.presence.forget().await;
+    until("it is reported anew", || reports() > before).await;
+}
+
+#[tokio::test]
 async fn a_device_that_leaves_is_detached_and_gone_from_presence() {
     let world = World::new().await;
     let (device, session) = Device::open(&world, "ann").await;
