@@ -5,8 +5,8 @@
 //! meanwhile, and told so, would be stored after all. [`crate::service`] asks here before it sorts
 //! a frame into the shards' queues.
 //!
-//! How many streams there are is watched by [`crate::nodes::keeper`]: a node that no gateway reaches
-//! any more gives its shards to those that are reached.
+//! How many streams there are is watched by [`crate::nodes::keeper`]: a node that no gateway
+//! reaches any more gives its shards to those that are reached.
 //!
 //! Invariant: once a newer stream of a gateway has said hello, nothing that comes over an older one
 //! reaches a shard.
