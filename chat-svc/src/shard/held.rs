@@ -1,5 +1,5 @@
-//! Pieces of fan-outs that cannot be applied yet: no owner, no mailbox, a commit that failed, a hole
-//! before them that is being read, or no room in the batch.
+//! Pieces of fan-outs that cannot be applied yet: no owner, no mailbox, a commit that failed, a
+//! hole before them that is being read, or no room in the batch.
 //!
 //! [`super::fan_out`] asks before it applies a piece; the tick tries again what waits.
 //!
