@@ -84,10 +84,14 @@ async fn list(common: &Common) -> Outcome {
             false => println!("{}", line(piece)),
         }
     }
-    if pieces.is_empty() && !common.json {
+    say_if_none(common, pieces.len());
+    Ok(())
+}
+
+fn say_if_none(common: &Common, count: usize) {
+    if count == 0 && !common.json {
         eprintln!("nothing is set aside");
     }
-    Ok(())
 }
 
 /// Each by itself: one whose log still lacks events does not keep the others from going on.
@@ -97,6 +101,7 @@ async fn redrive(common: &Common, mut pieces: Vec<String>, all: bool) -> Outcome
         let found = all_pieces(&client, &common.day).await?;
         pieces = found.into_iter().map(|it| it.stuck_id).collect();
     }
+    say_if_none(common, pieces.len());
     let (mut failed, mut last) = (0, None);
     for piece in &pieces {
         match client.redrive_stuck(piece).await {
