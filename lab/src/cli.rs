@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{self, BenchOptions, compare::CompareOptions};
+use crate::bench::{self, BenchOptions, cluster::ClusterOptions, compare::CompareOptions};
 use crate::faults::cluster::{Kind, RollingOptions};
 use crate::faults::{self, FaultError, cycles::CycleOptions, power::PowerOptions};
 use crate::process::network;
@@ -81,6 +81,9 @@ enum Command {
     Full(CycleOptions),
     /// Measure Heddle and the relays in turns, and write docs/performance.md
     Compare(CompareOptions),
+    /// Measure the services as processes of their own on the node of Cassandra that TEST_CASSANDRA
+    /// names, and write their section of docs/performance.md
+    CompareCluster(Box<ClusterOptions>),
     /// Say where the server's CPU goes under a load, by hop; needs `perf`
     Profile(ProfileOptions),
 }
@@ -153,6 +156,9 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::Power(options) => Ok(faults::power::run(&options).await?),
         Command::Full(options) => Ok(faults::full::run(&options).await?),
         Command::Compare(options) => bench::compare::run(&options).await.map_err(Failure::from),
+        Command::CompareCluster(options) => {
+            bench::cluster::run(&options).await.map_err(Failure::from)
+        }
         Command::Profile(options) => profile::run(&options).await.map_err(Failure::from),
     }
 }

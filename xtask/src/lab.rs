@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::build::program;
-use crate::cassandra;
+use crate::cassandra::{self, BenchNode};
 use crate::check::Failure;
 use crate::cluster;
 use crate::command;
@@ -21,13 +21,40 @@ const PAGE: &str = "docs/performance.md";
 /// Tells the lab how nodes of Cassandra are started.
 const NODES: &str = "TEST_CASSANDRA_NODES";
 
-/// Runs Heddle and the bare relays in turns; always a release build.
-pub fn bench(repo: &Repo, quick: bool, json: bool) -> Result<bool, Failure> {
-    let mut lab = built(repo, true)?;
-    lab.args(["compare", "--page", PAGE]);
-    flag(&mut lab, quick, "--quick");
-    flag(&mut lab, json, "--json");
-    held(&mut lab)
+/// What a bench measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shape {
+    /// Heddle in one process, and the bare relays in turns with it
+    One,
+    /// The services as processes of their own, on a node of Cassandra and on Redis
+    Cluster,
+}
+
+/// Runs a bench, which writes its part of the page; always a release build.
+pub fn bench(repo: &Repo, shape: Shape, quick: bool, json: bool) -> Result<bool, Failure> {
+    let common = |lab: &mut Command| {
+        lab.args(["--page", PAGE]);
+        flag(lab, quick, "--quick");
+        flag(lab, json, "--json");
+        held(lab)
+    };
+    if shape == Shape::One {
+        return common(built(repo, true)?.arg("compare"));
+    }
+    let mut lab = built_whole(repo, true)?;
+    // Without it presence would be in memory, and its CPU nobody's.
+    tools::redis_server(repo)?;
+    let node = BenchNode::start(repo)?;
+    lab.env("PATH", tools::search_path(repo))
+        .env(cassandra::ADDRESS, &node.address)
+        .env_remove(NODES)
+        .args(["compare-cluster", "--cassandra-pid"])
+        .arg(node.pid().to_string())
+        .arg("--window-ms")
+        .arg(cassandra::COMMIT_LOG_WINDOW_MS.to_string())
+        .arg("--disk")
+        .arg(&node.dir);
+    common(&mut lab)
 }
 
 /// Profiles the server under a load. Stacks can only be walked with frame pointers, so that this is

@@ -72,8 +72,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Run Heddle and the bare relays in turns and write docs/performance.md.
+    /// Run Heddle and the bare relays in turns, or the services of a cluster, and write their part
+    /// of docs/performance.md.
     Bench {
+        /// One process, or the services as processes of their own.
+        #[arg(long, value_enum, default_value_t = lab::Shape::One)]
+        shape: lab::Shape,
         /// Short loads: shows that it works, measures little.
         #[arg(long)]
         quick: bool,
@@ -148,7 +152,7 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Errors { check: true } => said(errors::check(&repo)),
         Task::Settings { check: false } => said(settings::write(&repo)),
         Task::Settings { check: true } => said(settings::check(&repo)),
-        Task::Bench { quick, json } => lab::bench(&repo, quick, json),
+        Task::Bench { shape, quick, json } => lab::bench(&repo, shape, quick, json),
         Task::Cassandra { task } => said(cassandra::perform(&repo, task)),
         Task::Cluster { task } => said(cluster::perform(&repo, task)),
         Task::Profile { load } => lab::profile(&repo, &load),

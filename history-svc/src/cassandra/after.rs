@@ -54,7 +54,7 @@ impl Inner {
         let (partition, clustering) = (&cell.partition[..], &cell.clustering[..]);
         if cell.delete {
             let values = [stamp.into(), partition.into(), clustering.into()];
-            return self.db.write(&*statements.delete, &values).await;
+            return self.db.write(&statements.delete, &values).await;
         }
         let key = CellKey {
             table,
@@ -73,7 +73,7 @@ impl Inner {
             value.into(),
             stamp.into(),
         ];
-        self.db.write(&*statements.write, &values).await
+        self.db.write(&statements.write, &values).await
     }
 
     /// A committed head that a take-over may start from.
@@ -85,7 +85,7 @@ impl Inner {
     ) -> Result<(), Failed> {
         let id = &log_id.as_bytes()[..];
         let values = [id.into(), (committed_head as i64).into(), stamp.into()];
-        let statement = &*self.db.statements.anchor_write;
+        let statement = &self.db.statements.anchor_write;
         self.db.write(statement, &values).await
     }
 

@@ -167,10 +167,9 @@ impl EpochTable {
                 epoch.into(),
             ]);
         }
-        let (raise, mut answer) = (&self.db.statements.epoch_raise, Vec::new());
-        let raised = raise.run_conditionally(&sets, &mut answer).await;
-        raised.map_err(|error| error.to_string())?;
-        if !applied(&answer) {
+        let raise = &self.db.statements.epoch_raise;
+        let answer = self.db.conditionally(raise, &sets).await;
+        if !applied(&answer.map_err(|error| error.to_string())?) {
             return Err("another owner raised it at the same time".to_owned());
         }
         Ok(())
@@ -184,7 +183,7 @@ fn lock(groups: &Mutex<HashMap<i32, Group>>) -> std::sync::MutexGuard<'_, HashMa
 async fn read_group(db: &SharedDb, group: i32) -> Result<HashMap<u32, Raised>, String> {
     type Found = (i32, Option<i64>, Option<i64>);
     let rows: Vec<Found> = db
-        .rows(&*db.statements.epochs_read, &[group.into()])
+        .rows(&db.statements.epochs_read, &[group.into()])
         .await
         .map_err(|error| error.to_string())?;
     let raised = |(shard, epoch, by): Found| {

@@ -48,7 +48,7 @@ impl Leases for LeasesOnCassandra {
             let asks = lease.ttl_ms > 0;
             let (node, incarnation) = (lease.node.clone(), lease.incarnation);
             write(&db, pool, lease).await.map_err(unavailable)?;
-            let rows = db.rows(&*db.statements.leases_read, &[pool.into()]).await;
+            let rows = db.rows(&db.statements.leases_read, &[pool.into()]).await;
             let live = live(rows.map_err(unavailable)?);
             let own = live.iter().find(|other| other.node == node);
             if own.is_some_and(|other| other.incarnation > incarnation) {
@@ -90,12 +90,12 @@ async fn write(db: &SharedDb, pool: i32, lease: LeaseRequest) -> Result<(), Fail
         lease.cut_off.into(),
         expires_s.into(),
     ];
-    db.write(&*db.statements.lease_write, &values).await
+    db.write(&db.statements.lease_write, &values).await
 }
 
 async fn end(db: &SharedDb, pool: i32, node: &str, incarnation: u64) -> Result<(), Failed> {
     let values = [pool.into(), node.into(), (incarnation as i64).into()];
-    db.write(&*db.statements.lease_end, &values).await
+    db.write(&db.statements.lease_end, &values).await
 }
 
 /// node, incarnation, ttl, address, leaving, owned, cut off; when it was written (microseconds) and

@@ -199,7 +199,7 @@ impl Inner {
             range.1.into(),
             (rows_max as i32).into(),
         ];
-        let rows = self.db.rows(&*self.db.statements.rows_up, &values).await?;
+        let rows = self.db.rows(&self.db.statements.rows_up, &values).await?;
         decode_all(log_id, rows)
     }
 
@@ -236,12 +236,12 @@ impl Inner {
             let page: Result<Vec<(Bytes, Option<Bytes>)>, _> = match &until {
                 None => {
                     let values = [partition.into(), from[..].into(), limit.into()];
-                    self.db.rows(&*statements.from, &values).await
+                    self.db.rows(&statements.from, &values).await
                 }
                 Some(until) => {
                     let (from, until) = (&from[..], &until[..]);
                     let values = [partition.into(), from.into(), until.into(), limit.into()];
-                    self.db.rows(&*statements.between, &values).await
+                    self.db.rows(&statements.between, &values).await
                 }
             };
             let page = page.map_err(|error| ReadError::Unavailable(error.to_string()))?;

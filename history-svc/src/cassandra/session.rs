@@ -1,8 +1,9 @@
 //! The opened store: prepared statements, tried again until a deadline.
 //!
 //! A driver may retry at once on other nodes what is idempotent; here a statement is repeated as it
-//! was, with its own timestamp, while nodes are away. Nothing else talks to the driver but
-//! `migrate`, `preflight` and `epoch`, whose statements are not of logs.
+//! was, with its own timestamp, while nodes are away. What is sent is counted here, each try.
+//! Nothing else talks to the driver but `migrate` and `preflight`, whose statements are not of
+//! logs.
 //!
 //! Invariant: a write that returns `Ok` is stored at LOCAL_QUORUM; after an error it may or may not
 //! be.
@@ -14,8 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::config::CassandraConfig;
-use super::driver::{CqlError, Prepared, Session};
-use super::statements::Statements;
+use super::driver::{CqlError, Session};
+use super::statements::{Statement, Statements};
 use super::value::{FromRow, NoRows, Rows, Value};
 
 /// Between two tries of a statement; twice as long each time, up to the maximum.
@@ -95,18 +96,14 @@ impl Db {
     }
 
     /// Writes; tries until the deadline.
-    pub async fn write(
-        &self,
-        statement: &dyn Prepared,
-        values: &[Value<'_>],
-    ) -> Result<(), Failed> {
+    pub async fn write(&self, statement: &Statement, values: &[Value<'_>]) -> Result<(), Failed> {
         self.run(statement, values, &mut NoRows).await
     }
 
     /// Reads all rows of the answer; tries until the deadline.
     pub async fn rows<R: FromRow + Send>(
         &self,
-        statement: &dyn Prepared,
+        statement: &Statement,
         values: &[Value<'_>],
     ) -> Result<Vec<R>, Failed> {
         let mut rows = Vec::new();
@@ -114,9 +111,22 @@ impl Db {
         Ok(rows)
     }
 
+    /// Does a conditional statement once for each set of values, all or none; once, since a try
+    /// whose outcome is unknown may have changed what the condition asks.
+    pub async fn conditionally<R: FromRow + Send>(
+        &self,
+        statement: &Statement,
+        sets: &[Vec<Value<'_>>],
+    ) -> Result<Vec<R>, CqlError> {
+        let mut rows = Vec::new();
+        statement.sent.add(sets.len() as u64);
+        let tried = statement.prepared.run_conditionally(sets, &mut rows);
+        tried.await.map(|()| rows)
+    }
+
     async fn run(
         &self,
-        statement: &dyn Prepared,
+        statement: &Statement,
         values: &[Value<'_>],
         rows: &mut dyn Rows,
     ) -> Result<(), Failed> {
@@ -125,7 +135,8 @@ impl Db {
         while Instant::now() < deadline {
             let permit = tokio::time::timeout_at(deadline, self.in_flight.acquire()).await;
             let Ok(Ok(permit)) = permit else { break };
-            let tried = statement.run(values, &mut *rows);
+            statement.sent.add(1);
+            let tried = statement.prepared.run(values, &mut *rows);
             match tokio::time::timeout_at(deadline, tried).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) if !error.may_pass() => {

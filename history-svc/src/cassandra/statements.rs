@@ -1,9 +1,12 @@
 //! Every statement of the data path, in one place, prepared once.
 //!
+//! Each knows what it counts as in `heddle.history.statements`; `session` counts.
+//!
 //! Invariant: a write to a log's tables names its timestamp. Epochs are written conditionally, and
 //! by nothing else. Leases alone have the time of the node that takes them: their age is measured
 //! by it.
 
+use heddle_kit::telemetry::{Tallies, Tally};
 use heddle_proto::internal::Table;
 
 use super::driver::{Prepared, Session};
@@ -11,7 +14,12 @@ use super::schema::CELL_TABLES;
 use super::session::ConnectError;
 
 /// One of them.
-type Statement = Box<dyn Prepared>;
+pub struct Statement {
+    /// What the driver made of it.
+    pub prepared: Box<dyn Prepared>,
+    /// How often it was sent.
+    pub sent: Tally,
+}
 
 /// Of one projection table.
 pub struct CellStatements {
@@ -91,35 +99,70 @@ mod text {
                                      AND clustering >= ? AND clustering < ? LIMIT ?";
 }
 
+/// What a statement does, and to which table: the attributes that it is counted under.
+type Counted = (&'static str, &'static str);
+
+/// Prepares statements and gives each its count.
+struct Preparing<'a> {
+    session: &'a dyn Session,
+    keyspace: &'a str,
+    tallies: Tallies<2>,
+}
+
+impl Preparing<'_> {
+    async fn one(&mut self, text: &str, counted: Counted) -> Result<Statement, ConnectError> {
+        let (kind, table) = counted;
+        let text = text.replace("{k}", self.keyspace).replace("{t}", table);
+        let prepared = self.session.prepare(&text).await;
+        Ok(Statement {
+            prepared: prepared.map_err(ConnectError::Prepare)?,
+            sent: self.tallies.of([("kind", kind), ("table", table)]),
+        })
+    }
+
+    async fn cells(&mut self, table: &'static str) -> Result<CellStatements, ConnectError> {
+        Ok(CellStatements {
+            write: self.one(text::CELL_WRITE, ("cell_write", table)).await?,
+            delete: self.one(text::CELL_DELETE, ("cell_delete", table)).await?,
+            from: self.one(text::CELLS_FROM, ("cell_read", table)).await?,
+            between: self.one(text::CELLS_BETWEEN, ("cell_read", table)).await?,
+        })
+    }
+}
+
 impl Statements {
-    /// Prepares all of them.
+    /// Prepares all of them, and has metrics show how often each is sent.
     pub async fn prepare(session: &dyn Session, keyspace: &str) -> Result<Self, ConnectError> {
-        let plain = async |text: &str| prepare(session, &text.replace("{k}", keyspace)).await;
+        let mut preparing = Preparing {
+            session,
+            keyspace,
+            tallies: Tallies::default(),
+        };
         let mut cells = Vec::with_capacity(CELL_TABLES.len());
         for (_, table) in CELL_TABLES {
-            let of_table = async |text: &str| plain(&text.replace("{t}", table)).await;
-            cells.push(CellStatements {
-                write: of_table(text::CELL_WRITE).await?,
-                delete: of_table(text::CELL_DELETE).await?,
-                from: of_table(text::CELLS_FROM).await?,
-                between: of_table(text::CELLS_BETWEEN).await?,
-            });
+            cells.push(preparing.cells(table).await?);
         }
-        Ok(Self {
-            row_write: plain(text::ROW_WRITE).await?,
-            rows_down: plain(text::ROWS_DOWN).await?,
-            rows_up: plain(text::ROWS_UP).await?,
-            anchor_write: plain(text::ANCHOR_WRITE).await?,
-            anchor_read: plain(text::ANCHOR_READ).await?,
-            epoch_raise: plain(text::EPOCH_RAISE).await?,
-            epochs_read: plain(text::EPOCHS_READ).await?,
-            any_shard: plain(text::ANY_SHARD).await?,
-            any_row: plain(text::ANY_ROW).await?,
-            lease_write: plain(text::LEASE_WRITE).await?,
-            lease_end: plain(text::LEASE_END).await?,
-            leases_read: plain(text::LEASES_READ).await?,
+        let mut one = async |text, kind, table| preparing.one(text, (kind, table)).await;
+        let all = Self {
+            row_write: one(text::ROW_WRITE, "row_write", "log").await?,
+            rows_down: one(text::ROWS_DOWN, "row_read", "log").await?,
+            rows_up: one(text::ROWS_UP, "row_read", "log").await?,
+            anchor_write: one(text::ANCHOR_WRITE, "anchor_write", "log_anchors").await?,
+            anchor_read: one(text::ANCHOR_READ, "anchor_read", "log_anchors").await?,
+            epoch_raise: one(text::EPOCH_RAISE, "epoch_raise", "shards").await?,
+            epochs_read: one(text::EPOCHS_READ, "epoch_read", "shards").await?,
+            any_shard: one(text::ANY_SHARD, "start_read", "shards").await?,
+            any_row: one(text::ANY_ROW, "start_read", "log").await?,
+            lease_write: one(text::LEASE_WRITE, "lease_write", "nodes").await?,
+            lease_end: one(text::LEASE_END, "lease_delete", "nodes").await?,
+            leases_read: one(text::LEASES_READ, "lease_read", "nodes").await?,
             cells,
-        })
+        };
+        preparing.tallies.observe(
+            "heddle.history.statements",
+            "Statements sent to Cassandra; one that writes writes one row",
+        );
+        Ok(all)
     }
 
     /// Those of a table of the protocol.
@@ -128,8 +171,4 @@ impl Statements {
         let index = CELL_TABLES.iter().position(|(known, _)| *known == table)?;
         self.cells.get(index)
     }
-}
-
-async fn prepare(session: &dyn Session, text: &str) -> Result<Statement, ConnectError> {
-    session.prepare(text).await.map_err(ConnectError::Prepare)
 }

@@ -178,16 +178,13 @@ impl EventStore for CassandraStore {
 async fn refuse_lost_epochs(db: &Db) -> Result<(), ConnectError> {
     let answer = |error: super::session::Failed| ConnectError::Answer(error.to_string());
     let shards: Vec<(i32,)> = db
-        .rows(&*db.statements.any_shard, &[])
+        .rows(&db.statements.any_shard, &[])
         .await
         .map_err(answer)?;
     if !shards.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(i64,)> = db
-        .rows(&*db.statements.any_row, &[])
-        .await
-        .map_err(answer)?;
+    let rows: Vec<(i64,)> = db.rows(&db.statements.any_row, &[]).await.map_err(answer)?;
     if rows.is_empty() {
         return Ok(());
     }

@@ -115,7 +115,7 @@ impl Inner {
 
     /// A committed head of the log that never expires; 0: none was written.
     pub async fn anchor(&self, log_id: &LogId) -> Result<u64, Failed> {
-        let (statement, id) = (&*self.db.statements.anchor_read, &log_id.as_bytes()[..]);
+        let (statement, id) = (&self.db.statements.anchor_read, &log_id.as_bytes()[..]);
         let rows: Vec<(Option<i64>,)> = self.db.rows(statement, &[id.into()]).await?;
         let found = rows.into_iter().next().and_then(|(head,)| head);
         Ok(found.map_or(0, |head| head as u64))
@@ -166,10 +166,7 @@ impl Inner {
             first_seq_max.into(),
             rows_max.into(),
         ];
-        let rows = self
-            .db
-            .rows(&*self.db.statements.rows_down, &values)
-            .await?;
+        let rows = self.db.rows(&self.db.statements.rows_down, &values).await?;
         decode_all(log_id, rows)
     }
 
@@ -190,7 +187,7 @@ impl Inner {
             value[..].into(),
             stamp.into(),
         ];
-        self.db.write(&*self.db.statements.row_write, &values).await
+        self.db.write(&self.db.statements.row_write, &values).await
     }
 
     /// Whether the owner still is, by a read of the epoch that begins now.

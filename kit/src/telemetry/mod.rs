@@ -2,7 +2,7 @@
 //!
 //! Logs go to standard error, traces and metrics to an OTLP collector if one is configured, and
 //! metrics to whoever asks ([`serve_metrics`]). Services make instruments with [`counter`],
-//! [`seconds`] and their like, after [`Telemetry::start`].
+//! [`seconds`] and their like, [`Tallies`] where it is often, after [`Telemetry::start`].
 //!
 //! Invariant: no message body, token or key is in any of it. Our own code never logs one; other
 //! crates' debug and trace events, which show headers and frames, are dropped whatever the filter.
@@ -11,6 +11,7 @@ mod context;
 mod endpoint;
 mod instruments;
 mod subscriber;
+mod tally;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use context::{TraceParent, adopt_parent, follow, incoming, propagate, sample
 pub use endpoint::serve_metrics;
 pub use instruments::{bytes, count, counter, gauge, meter, seconds};
 pub use subscriber::LogFormat;
+pub use tally::{Tallies, Tally};
 
 /// How long the last traces and metrics may take to leave when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);

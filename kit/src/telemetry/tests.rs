@@ -41,6 +41,13 @@ async fn calls_are_counted_and_shown() {
         .u64_counter("heddle.test.events")
         .build()
         .add(3, &[]);
+    let mut tallies = Tallies::default();
+    let (often, _never) = (
+        tallies.of([("kind", "often")]),
+        tallies.of([("kind", "never")]),
+    );
+    tallies.observe("heddle.test.tallies", "By kind");
+    often.add(4);
 
     let tasks = Tasks::new("test");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -48,6 +55,13 @@ async fn calls_are_counted_and_shown() {
     let text = get(address, "/metrics").await;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     assert!(text.contains("heddle_test_events_total"), "{text}");
+    let tallied = |kind: &str, count: &str| {
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with("heddle_test_tallies_total{"));
+        lines.any(|line| line.contains(&format!("kind=\"{kind}\"")) && line.ends_with(count))
+    };
+    assert!(tallied("often", " 4") && tallied("never", " 0"), "{text}");
     let calls = "rpc_server_call_duration_seconds_count";
     let shows = |status: &str, method: &str| {
         let wanted = |line: &&str| line.starts_with(calls) && line.contains(status);

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     BenchError, GROUP_MEMBERS, Load, crowd, drive, drive_heddle, idle, page, plan, raise_files,
-    resume, stalled,
+    resume, section, stalled,
 };
 use crate::load::{LoadReport, Plan};
 use crate::measure::{DiskProbe, probe_fdatasync};
@@ -153,7 +153,7 @@ pub async fn run(options: &CompareOptions) -> Result<bool, BenchError> {
     let result = page::result(&figures);
     if let Some(path) = &options.page {
         let before = std::fs::read_to_string(path).unwrap_or_default();
-        let page = page::render(&figures, size, options) + page::by_hand(&before);
+        let page = page::render(&figures, size, options) + section::after_comparison(&before);
         std::fs::write(path, page)?;
         say(options, format_args!("wrote {}", path.display()));
     }

@@ -2,17 +2,20 @@
 //! against one server.
 //!
 //! A process of its own over TCP; recipients acknowledge and mark as read. [`compare`] runs them
-//! against Heddle and the bare relays in turns. [`drive`] is one load over any transport, [`idle`],
+//! against Heddle and the bare relays in turns, [`cluster`] one of its own against the services as
+//! processes on Cassandra. [`drive`] is one load over any transport, [`idle`],
 //! [`resume`], [`stalled`] and [`push`] are more than one load or none.
 //!
 //! Invariant: a figure comes with what was raised for it and with what did not arrive.
 
+pub mod cluster;
 pub mod compare;
 pub mod crowd;
 pub mod idle;
 mod page;
 pub mod push;
 pub mod resume;
+mod section;
 pub mod stalled;
 
 use std::time::Duration;

@@ -9,16 +9,8 @@ use serde_json::{Value, json};
 use super::compare::{CompareOptions, Figures, Size};
 use crate::load::LoadReport;
 
-/// What people write at the end of the page begins with this; a new page keeps it.
-const BY_HAND: &str = "\n## What is missed, and why\n";
-
-/// What people wrote at the end of a page.
-pub fn by_hand(page: &str) -> &str {
-    page.find(BY_HAND).map_or("", |start| &page[start..])
-}
-
 /// The middle one; none of none.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
@@ -245,13 +237,6 @@ fn tables(page: &mut String, figures: &Figures) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_people_wrote_stays() {
-        let written = format!("# Performance\n\n| old | figures |\n{BY_HAND}\nThe disk.\n");
-        assert_eq!(by_hand(&written), format!("{BY_HAND}\nThe disk.\n"));
-        assert_eq!(by_hand("# Performance\n"), "");
-    }
 
     #[test]
     fn what_was_not_measured_is_null_and_ratios_are_of_medians() {

@@ -1,7 +1,8 @@
 //! The load driver: one code for Heddle and for the relays that it is compared to.
 //!
 //! A [`Plan`] says who sends to whom and how fast, [`run()`] carries it out over any
-//! [`ChatTransport`], a [`LoadReport`] says what came of it. Knows no protocol.
+//! [`ChatTransport`], a [`LoadReport`] says what came of it. A [`Watch`] looks at whatever serves
+//! it. Knows no protocol.
 //!
 //! Invariant: a transport can't make itself look good. Ids, bodies, pacing, clocks and counting
 //! are the driver's; latencies count from the instant at which a send was due (an open loop does
@@ -24,7 +25,7 @@ use bytes::Bytes;
 pub use payload::PAYLOAD_BYTES_MIN;
 pub use plan::{Pace, Plan, Seat, SeatPlan};
 pub use report::LoadReport;
-pub use run::{LoadError, connect_all, hold_idle, run};
+pub use run::{LoadError, Watch, connect_all, hold_idle, run, run_watched};
 
 /// A way to chat: makes sessions.
 pub trait ChatTransport: Clone + Send + Sync + 'static {

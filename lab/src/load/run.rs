@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::pacer::{self, DUE_MAX, Paced};
 use super::seat::{SeatLoop, Shared, Tally};
 use super::{ChatTransport, Endpoint, LoadReport, Pace, Plan, Seat, SeatPlan, TransportError};
-use crate::measure::{ProcessStat, StatError};
+use crate::measure::{ProcessStat, ScrapeError, StatError};
 
 /// Sessions that are being opened at once, at most.
 const CONNECTING_MAX: usize = 32;
@@ -32,6 +32,9 @@ pub enum LoadError {
     /// The server's process can't be measured.
     #[error(transparent)]
     Stat(#[from] StatError),
+    /// A server's metrics can't be read.
+    #[error(transparent)]
+    Scrape(#[from] ScrapeError),
     /// A task of the driver itself failed.
     #[error("the load driver failed: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -46,8 +49,44 @@ pub async fn connect_all<T: ChatTransport>(
     connecting.buffered(CONNECTING_MAX).try_collect().await
 }
 
+/// What is looked at when the measured time begins, and again when it ends.
+pub trait Watch: Sync {
+    /// What is seen.
+    type Sight: Send;
+
+    /// Looks now. Sends go on meanwhile, so it should not take long.
+    fn look(&self) -> impl Future<Output = Result<Self::Sight, LoadError>> + Send;
+}
+
+/// The server's process, if it is known.
+struct OneProcess(Option<u32>);
+
+impl Watch for OneProcess {
+    type Sight = Option<ProcessStat>;
+
+    async fn look(&self) -> Result<Self::Sight, LoadError> {
+        Ok(self.0.map(ProcessStat::of).transpose()?)
+    }
+}
+
 /// Carries a plan out. Fails as soon as any session does.
 pub async fn run<T: ChatTransport>(transport: &T, plan: &Plan) -> Result<LoadReport, LoadError> {
+    let watch = OneProcess(plan.server_pid);
+    let (mut report, (before, after)) = run_watched(transport, plan, &watch).await?;
+    if let Some((before, after)) = before.zip(after) {
+        let cpu_per = |items| Some(after.cpu_us_per(&before, items));
+        report.server_cpu_us_per_message = cpu_per(report.stored_in_window);
+        report.server_cpu_us_per_delivery = cpu_per(report.delivered_in_window);
+    }
+    Ok(report)
+}
+
+/// The same, with what was seen at the beginning and at the end of the measured time.
+pub async fn run_watched<T: ChatTransport, W: Watch>(
+    transport: &T,
+    plan: &Plan,
+    watch: &W,
+) -> Result<(LoadReport, (W::Sight, W::Sight)), LoadError> {
     let seats: Vec<Seat> = plan.seats.iter().map(|seat| seat.seat.clone()).collect();
     let endpoints = connect_all(transport, &seats).await?;
     let shared = Arc::new(Shared::starting(Instant::now() + LEAD, plan));
@@ -62,8 +101,8 @@ pub async fn run<T: ChatTransport>(transport: &T, plan: &Plan) -> Result<LoadRep
     let stop_pacer = shared.done.clone();
     let pacer = tokio::task::spawn_blocking(move || pacer::run(&paced, start, end, &stop_pacer));
 
-    let cpu = tokio::select! {
-        cpu = conduct(&shared, plan) => cpu?,
+    let seen = tokio::select! {
+        seen = conduct(&shared, plan, watch) => seen?,
         Some(ended) = tasks.join_next() => {
             // Seats end only after `done`, so this one has failed.
             ended??;
@@ -75,7 +114,7 @@ pub async fn run<T: ChatTransport>(transport: &T, plan: &Plan) -> Result<LoadRep
         total.add(&tally??);
     }
     pacer.await?;
-    Ok(report(&shared, &total, cpu))
+    Ok((report(&shared, &total), seen))
 }
 
 /// Holds so many idle sessions, each alone in its room and reading, until `stop`. `opened` is
@@ -145,16 +184,16 @@ fn seat_loop<E: Endpoint>(
     }
 }
 
-/// The run's course in time; the answer is the server's use of CPU in the measured time.
-async fn conduct(
+/// The run's course in time; the answer is what was seen around the measured time.
+async fn conduct<W: Watch>(
     shared: &Shared,
     plan: &Plan,
-) -> Result<Option<(ProcessStat, ProcessStat)>, StatError> {
-    let stat = || plan.server_pid.map(ProcessStat::of).transpose();
+    watch: &W,
+) -> Result<(W::Sight, W::Sight), LoadError> {
     sleep_until(shared.measure_from.into()).await;
-    let before = stat()?;
+    let before = watch.look().await?;
     sleep_until(shared.measure_to.into()).await;
-    let after = stat()?;
+    let after = watch.look().await?;
     shared.stop_sending.cancel();
     let deadline = Instant::now() + plan.drain_max;
     // A look at least: what the pacer handed out last may not be sent yet.
@@ -163,13 +202,12 @@ async fn conduct(
         sleep(DRAIN_POLL).await;
     }
     shared.done.cancel();
-    Ok(before.zip(after))
+    Ok((before, after))
 }
 
-fn report(shared: &Shared, total: &Tally, cpu: Option<(ProcessStat, ProcessStat)>) -> LoadReport {
+fn report(shared: &Shared, total: &Tally) -> LoadReport {
     let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let window_s = (shared.measure_to - shared.measure_from).as_secs_f64();
-    let cpu_per = |items| cpu.map(|(before, after)| after.cpu_us_per(&before, items));
     LoadReport {
         sent: load(&shared.sent),
         refused: load(&shared.refused),
@@ -183,8 +221,8 @@ fn report(shared: &Shared, total: &Tally, cpu: Option<(ProcessStat, ProcessStat)
         stored_latency: total.stored_latency.percentiles(),
         delivered_latency: total.delivered_latency.percentiles(),
         pace_lag: total.pace_lag.percentiles(),
-        server_cpu_us_per_message: cpu_per(total.stored),
-        server_cpu_us_per_delivery: cpu_per(total.delivered),
+        server_cpu_us_per_message: None,
+        server_cpu_us_per_delivery: None,
     }
 }
 

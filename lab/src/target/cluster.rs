@@ -127,6 +127,11 @@ impl Cluster {
         format!("event store: {events}; presence: {presence}")
     }
 
+    /// Where nodes of Cassandra are; none: events lie in an embedded store.
+    pub fn cassandra(&self) -> &[String] {
+        &self.engines.cassandra
+    }
+
     /// Where Redis is.
     pub fn redis(&self) -> Option<SocketAddr> {
         self.engines.redis

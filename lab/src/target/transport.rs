@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,7 +44,10 @@ const PREPARING_MAX: usize = 32;
 #[derive(Clone, Debug)]
 pub struct HeddleTransport {
     target: Target,
-    address: Address,
+    /// Of each gateway.
+    addresses: Vec<Address>,
+    /// Sessions so far: they take the gateways in turns.
+    opened: Arc<AtomicUsize>,
     rooms: Arc<HashMap<String, LogId>>,
 }
 
@@ -64,16 +68,24 @@ impl HeddleTransport {
             .try_collect()
             .await?;
         Ok(HeddleTransport {
-            target: target.clone(),
-            address: address(&target.url)?,
             rooms: Arc::new(rooms),
+            ..HeddleTransport::alone(target)?
         })
     }
 
     /// The same with another HTTP/2 window for each stream, in bytes.
     pub fn stream_window(mut self, bytes: u32) -> HeddleTransport {
-        self.address = self.address.initial_stream_window_size(bytes);
+        let all = self.addresses.into_iter();
+        let set = all.map(|address| address.initial_stream_window_size(bytes));
+        self.addresses = set.collect();
         self
+    }
+
+    /// The next gateway's address.
+    fn address(&self) -> &Address {
+        let turn = self.opened.fetch_add(1, Ordering::Relaxed);
+        // A target has an address at least.
+        &self.addresses[turn % self.addresses.len()]
     }
 
     /// The conversation that was made for a room.
@@ -85,7 +97,8 @@ impl HeddleTransport {
     pub fn alone(target: &Target) -> Result<HeddleTransport, TargetError> {
         Ok(HeddleTransport {
             target: target.clone(),
-            address: address(&target.url)?,
+            addresses: target.urls().map(address).collect::<Result<_, _>>()?,
+            opened: Arc::default(),
             rooms: Arc::default(),
         })
     }
@@ -103,8 +116,8 @@ async fn make_room(target: &Target, room: &str, names: &[&str]) -> Result<LogId,
     conversation::id_of(&made)
 }
 
-fn address(url: &str) -> Result<Address, TargetError> {
-    let address = Address::from_shared(url.to_owned()).map_err(|error| TargetError::Refused {
+fn address(url: String) -> Result<Address, TargetError> {
+    let address = Address::from_shared(url).map_err(|error| TargetError::Refused {
         what: "the target",
         error: heddle_sdk::Error::field("target", error.to_string()),
     })?;
@@ -161,7 +174,7 @@ impl HeddleEndpoint {
             ..Default::default()
         };
         let channel = transport
-            .address
+            .address()
             .connect()
             .await
             .map_err(TransportError::new)?;

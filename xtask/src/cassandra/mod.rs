@@ -12,7 +12,7 @@ mod settings;
 mod snapshot;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Subcommand;
@@ -21,6 +21,8 @@ use crate::check::{Failure, Outcome};
 use crate::repo::Repo;
 use node::Node;
 use settings::Settings;
+
+pub use settings::COMMIT_LOG_WINDOW_MS;
 
 /// Names the node to the tests. Not HEDDLE_...: those are settings of the programs under test.
 pub const ADDRESS: &str = "TEST_CASSANDRA";
@@ -190,25 +192,50 @@ fn shared() -> MutexGuard<'static, Option<Result<(Node, u16), Failure>>> {
 }
 
 fn start_for_suite(repo: &Repo) -> Result<(Node, u16), Failure> {
+    start_afresh(repo, &repo.path("target/cassandra-suite"), false)
+}
+
+/// A node for one measurement, which ends with this value.
+pub struct BenchNode {
+    /// Where it speaks CQL.
+    pub address: String,
+    /// Where its commit log lies, among all else; stays until the next one is started.
+    pub dir: PathBuf,
+    node: Node,
+}
+
+impl BenchNode {
+    /// Starts one as a server would run.
+    pub fn start(repo: &Repo) -> Result<Self, Failure> {
+        let dir = repo.path("target/cassandra-bench");
+        let (node, port) = start_afresh(repo, &dir, true)?;
+        let address = format!("127.0.0.1:{port}");
+        Ok(Self { address, dir, node })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.node.pid()
+    }
+}
+
+/// A node on any port, in a directory of which nothing stays; it ends with the value.
+fn start_afresh(repo: &Repo, dir: &Path, bench: bool) -> Result<(Node, u16), Failure> {
     let (port, storage_port) = free_ports()?;
     let settings = Settings {
         address: Ipv4Addr::LOCALHOST,
         seeds: vec![Ipv4Addr::LOCALHOST],
         port,
         storage_port,
-        bench: false,
+        bench,
         jmx_port: None,
         lives_on: false,
     };
-    let dir = repo.path("target/cassandra-suite");
-    node::stop(&dir, true)?;
+    node::stop(dir, true)?;
     if dir.exists() {
-        std::fs::remove_dir_all(&dir)?;
+        std::fs::remove_dir_all(dir)?;
     }
-    Ok((
-        Node::start(&jars::class_path(repo)?, &dir, &settings)?,
-        port,
-    ))
+    Ok((Node::start(&jars::class_path(repo)?, dir, &settings)?, port))
 }
 
 /// Two ports that are free now; held until both are chosen.

@@ -54,6 +54,11 @@ impl Node {
         Ok(node)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The node lives on after this program; its pid.
     pub fn leave_running(self) -> Result<u32, Failure> {
         let pid = self.child.id();

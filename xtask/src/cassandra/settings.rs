@@ -24,6 +24,8 @@ pub struct Settings {
     pub lives_on: bool,
 }
 
+/// How long writes are gathered before the commit log is synced.
+pub const COMMIT_LOG_WINDOW_MS: u32 = 10;
 /// A write parks a thread until its commit-log window closes, so there are many of them.
 const CONCURRENT_WRITES: usize = 256;
 
@@ -61,7 +63,7 @@ saved_caches_directory: {dir}/saved_caches
 hints_directory: {dir}/hints
 cdc_raw_directory: {dir}/cdc_raw
 commitlog_sync: group
-commitlog_sync_group_window: 10ms
+commitlog_sync_group_window: {COMMIT_LOG_WINDOW_MS}ms
 commitlog_segment_size: 8MiB
 commitlog_total_space: 256MiB
 memtable_heap_space: 128MiB

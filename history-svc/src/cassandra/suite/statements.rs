@@ -1,4 +1,5 @@
-//! Every statement that a store has prepared, as the node lists them: explicit timestamps.
+//! Every statement that a store has prepared, as the node lists them: explicit timestamps. And what
+//! is sent is counted, row by row.
 
 use heddle_proto::internal::{Blank, Cell, Table};
 
@@ -69,6 +70,37 @@ pub async fn no_write_is_without_an_explicit_timestamp(driver: DynDriver) {
         "{statements:#?}"
     );
     every_cell_has_the_epochs_timestamp(&bench, epoch).await;
+    bench.remove().await;
+}
+
+pub async fn what_is_sent_is_counted(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
+        return;
+    };
+    let opened = bench.open().await;
+    let (store, statements) = (dynamic(&opened), &opened.inner().db.statements);
+    let epoch = take(&store).await;
+    let before = statements.epochs_read.sent.count();
+    let mut two = commit(1, epoch, vec![batch(log(1), 1, 3), batch(log(2), 1, 2)]);
+    two.cells.push(Cell {
+        table: Table::Members.into(),
+        partition: log(1).to_bytes(),
+        ..Cell::default()
+    });
+    put_ok(&store, two).await;
+
+    let cells = statements.cells(Table::Members as u8).unwrap();
+    let sent = [
+        &statements.epoch_raise,
+        &statements.row_write,
+        &statements.anchor_read,
+        &statements.anchor_write,
+        &cells.write,
+        &cells.delete,
+    ];
+    let sent = sent.map(|statement| statement.sent.count());
+    assert_eq!(sent, [1, 2, 2, 0, 1, 0]);
+    assert_eq!(statements.epochs_read.sent.count(), before + 1);
     bench.remove().await;
 }
 
