@@ -2,20 +2,11 @@
 
 use super::*;
 use crate::shard::{
-    bare,
-    input::{PeerInput, Reply},
+    bare::{comes, event_for_bob, load_bob, taken_shard},
     mailboxes::{MailboxSlot, Waiting},
     owner_changing,
 };
-use heddle_proto::internal::{FanOut, FanOutEvent, FanOutState, ReadOutcome, Recipient};
-use std::sync::Arc;
-
-/// A shard that was taken.
-fn shard() -> Shard {
-    let mut shard = bare::shard();
-    bare::take(&mut shard);
-    shard
-}
+use heddle_proto::internal::{FanOut, FanOutEvent, FanOutState, ReadOutcome};
 
 /// A state for bob, told apart by its bytes.
 fn state(number: u8) -> FanOut {
@@ -32,37 +23,10 @@ fn state(number: u8) -> FanOut {
 
 /// An event for bob.
 fn event(seq: u64) -> FanOut {
-    let recipient = Recipient {
-        user_id: "bob".into(),
-        since_seq: 1,
-        ..Default::default()
-    };
-    let event = FanOutEvent {
+    event_for_bob(FanOutEvent {
         seq,
         ..Default::default()
-    };
-    FanOut {
-        restart: true,
-        conversation_id: vec![5; 16].into(),
-        recipients: vec![recipient],
-        events: vec![event],
-        ..Default::default()
-    }
-}
-
-fn comes(shard: &mut Shard, fan_out: FanOut) {
-    shard.on_peer(PeerInput::FanOut(Arc::new(fan_out), Reply::Here));
-}
-
-/// Bob's mailbox is loaded: each of its parts is read as empty.
-fn loaded(shard: &mut Shard) {
-    while let Some(MailboxSlot::Loading(_)) = shard.mailboxes.get("bob") {
-        let id = shard.reads.ids().min().expect("a part is being read");
-        shard.on_read(ReadOutcome {
-            id,
-            ..Default::default()
-        });
-    }
+    })
 }
 
 /// What bob's mailbox has taken into the batch, in order.
@@ -73,9 +37,9 @@ fn taken(shard: &Shard) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_comes_after_a_refused_commit_does_not_overtake_it() {
-    let mut shard = shard();
+    let mut shard = taken_shard();
     comes(&mut shard, state(1));
-    loaded(&mut shard);
+    load_bob(&mut shard);
     comes(&mut shard, state(2));
     shard.in_flight = Some(std::mem::take(&mut shard.batch));
     comes(&mut shard, state(3));
@@ -83,7 +47,7 @@ async fn what_comes_after_a_refused_commit_does_not_overtake_it() {
     comes(&mut shard, state(4));
     assert_eq!(taken(&shard), [0u8; 0]);
     shard.on_tick();
-    loaded(&mut shard);
+    load_bob(&mut shard);
     assert_eq!(taken(&shard), [1, 2, 3, 4]);
     comes(&mut shard, state(5));
     assert_eq!(taken(&shard), [1, 2, 3, 4, 5], "nothing waits any more");
@@ -91,9 +55,9 @@ async fn what_comes_after_a_refused_commit_does_not_overtake_it() {
 
 #[tokio::test]
 async fn what_comes_after_a_hole_waits_for_it() {
-    let mut shard = shard();
+    let mut shard = taken_shard();
     comes(&mut shard, event(3));
-    loaded(&mut shard);
+    load_bob(&mut shard);
     comes(&mut shard, state(9));
     assert_eq!(taken(&shard), [0u8; 0]);
     // A failing read is tried again with the next tick.
@@ -122,7 +86,7 @@ async fn what_comes_after_a_hole_waits_for_it() {
 
 #[tokio::test]
 async fn another_mailbox_does_not_wait() {
-    let mut shard = shard();
+    let mut shard = taken_shard();
     shard.held.block("alice");
     comes(&mut shard, state(1));
     let Some(MailboxSlot::Loading(loading)) = shard.mailboxes.get("bob") else {

@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod bare;
 pub mod batch;
+mod commands;
 mod conversations;
 pub mod edges;
 mod effects;
@@ -22,6 +23,7 @@ mod holes;
 pub mod input;
 mod load;
 mod mailbox_commands;
+mod mailbox_user;
 mod mailboxes;
 mod marks;
 mod measure;
@@ -49,17 +51,16 @@ use crate::{
 };
 use batch::Batch;
 use conversations::ConversationSlot;
-use edges::Edge;
 use erasures::Erasures;
 use heddle_kit::{AnyOf, FastMap, SharedClock, Tasks, link::Outbox};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
-    internal::{Command, CommitOutcome, CommitStatus, PeerMark, PushIntent},
+    internal::{CommitOutcome, CommitStatus, PeerMark, PushIntent},
     v1::ErrorReason,
 };
 use held::Held;
-use input::{EdgeInput, PeerInput, ShardInputs, StoreInput};
+use input::{PeerInput, ShardInputs, StoreInput};
 use mailboxes::{MailboxSlot, SessionsOf};
 use measure::Measures;
 use origins::Origins;
@@ -266,50 +267,6 @@ impl Shard {
             }
             self.use_room();
             self.flush();
-        }
-    }
-
-    fn on_edge(&mut self, input: EdgeInput) {
-        self.turn_ms = self.around.clock.now_ms();
-        match input {
-            EdgeInput::Commands(edge, commands) => {
-                for command in commands {
-                    self.on_command(&edge, command);
-                }
-            }
-            EdgeInput::Gone(edge_id) => self.forget_edge(edge_id),
-        }
-    }
-
-    fn on_command(&mut self, edge: &Arc<Edge>, command: Command) {
-        if !self.serves() {
-            self.turn_away(edge, command, &owner_changing());
-        } else if self.batch.is_full() || !self.room.is_empty() {
-            self.room.push(edge, Box::new(command));
-        } else {
-            self.take_command(edge, Box::new(command));
-        }
-    }
-
-    fn take_command(&mut self, edge: &Arc<Edge>, command: Box<Command>) {
-        use heddle_proto::internal::command::Op;
-        match &command.op {
-            Some(op) if conversations::decides(op) => {
-                self.conversation_command(edge, command);
-            }
-            Some(Op::Detach(detach)) => {
-                let (session_id, device_id) = (detach.session_id, command.device_id);
-                self.detach(edge.id, &command.user_id, session_id, &device_id);
-            }
-            Some(Op::Foreground(change)) => {
-                self.set_foreground(edge.id, &command.user_id, change);
-                self.done(edge, command.id);
-            }
-            Some(_) => self.mailbox_command(edge, command),
-            None => {
-                let fault = Fault::field("op", "this node does not know the command");
-                edge.refuse(command.id, &fault);
-            }
         }
     }
 

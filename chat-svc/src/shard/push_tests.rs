@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::shard::{
-    Shard, bare,
-    input::{PeerInput, Reply},
-    mailboxes::MailboxSlot,
+    Shard,
+    bare::{self, TALK},
     owner_changing,
 };
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -15,15 +14,13 @@ use heddle_kit::{
 use heddle_proto::{
     ids::LogId,
     internal::{
-        Cell, FanOut, FanOutEvent, FanOutState, NoticesRow, Pointer, PointerKind, PushIntent,
-        PushKind, ReadOutcome, Recipient, Table,
+        Cell, FanOut, FanOutEvent, NoticesRow, Pointer, PointerKind, PushIntent, PushKind, Table,
     },
     v1::{MarkState, StateChange, state_change},
 };
 use prost::Message as _;
 use std::{pin::Pin, sync::Arc};
 
-const TALK: [u8; 16] = [5; 16];
 const GRACE_MS: u64 = 5_000;
 
 /// A shard with bob's mailbox, whose phone is away, and what reaches notify-svc.
@@ -59,13 +56,7 @@ impl Bench {
     fn load(&mut self) {
         let user: Arc<str> = "bob".into();
         self.shard.load_mailbox(user.clone(), Vec::new());
-        while let Some(MailboxSlot::Loading(_)) = self.shard.mailboxes.get("bob") {
-            let id = self.shard.reads.ids().min().expect("a part is being read");
-            self.shard.on_read(ReadOutcome {
-                id,
-                ..Default::default()
-            });
-        }
+        bare::load_bob(&mut self.shard);
         let live = self.shard.live_mailbox(&user).expect("loaded");
         live.mailbox
             .devices
@@ -74,34 +65,18 @@ impl Bench {
 
     fn comes(&mut self, fan_out: FanOut) {
         self.fan_outs += 1;
-        let fan_out = FanOut {
-            id: self.fan_outs,
-            restart: true,
-            conversation_id: TALK.to_vec().into(),
-            ..fan_out
-        };
-        let input = PeerInput::FanOut(Arc::new(fan_out), Reply::Here);
-        self.shard.on_peer(input);
+        let id = self.fan_outs;
+        bare::comes(&mut self.shard, FanOut { id, ..fan_out });
     }
 
     fn message(&mut self, seq: u64) {
-        let recipient = Recipient {
-            user_id: "bob".into(),
-            since_seq: 1,
-            ..Default::default()
-        };
-        let event = FanOutEvent {
+        self.comes(bare::event_for_bob(FanOutEvent {
             seq,
             ordinal: seq,
             kind: PointerKind::Message as i32,
             sender: "ann".into(),
             ..Default::default()
-        };
-        self.comes(FanOut {
-            recipients: vec![recipient],
-            events: vec![event],
-            ..Default::default()
-        });
+        }));
     }
 
     fn reads(&mut self, read_seq: u64) {
@@ -116,14 +91,8 @@ impl Bench {
             create_time: None,
             kind: Some(state_change::Kind::Mark(mark)),
         };
-        let state = FanOutState {
-            user_id: "bob".into(),
-            state: change.encode_to_vec().into(),
-        };
-        self.comes(FanOut {
-            states: vec![state],
-            ..Default::default()
-        });
+        let state = change.encode_to_vec().into();
+        self.comes(bare::state_for_bob(state));
     }
 
     fn passes(&mut self, time_ms: u64) {

@@ -63,13 +63,9 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::{
-        bare,
-        batch::BATCH_EVENTS_MAX,
-        input::{PeerInput, Reply},
-    };
+    use crate::shard::{bare, batch::BATCH_EVENTS_MAX};
     use heddle_proto::{
-        internal::{FanOut, FanOutEvent, RawEvent, ReadOutcome, Recipient, command::Op},
+        internal::{FanOutEvent, RawEvent, ReadOutcome, command::Op},
         v1::ConversationSettings,
     };
     use prost::Message as _;
@@ -77,31 +73,13 @@ mod tests {
     /// More than a row holds.
     const MANY: u64 = 1_500;
 
-    fn shard() -> Shard {
-        let mut shard = bare::shard();
-        bare::take(&mut shard);
-        shard
-    }
-
     /// An event for bob.
     fn comes(shard: &mut Shard, seq: u64) {
-        let recipient = Recipient {
-            user_id: "bob".into(),
-            since_seq: 1,
-            ..Default::default()
-        };
         let event = FanOutEvent {
             seq,
             ..Default::default()
         };
-        let fan_out = FanOut {
-            restart: true,
-            conversation_id: vec![5; 16].into(),
-            recipients: vec![recipient],
-            events: vec![event],
-            ..Default::default()
-        };
-        shard.on_peer(PeerInput::FanOut(Arc::new(fan_out), Reply::Here));
+        bare::comes(shard, bare::event_for_bob(event));
     }
 
     /// What is being read is read as these events.
@@ -110,18 +88,11 @@ mod tests {
             seq,
             ..Default::default()
         };
-        let id = shard.reads.ids().min().expect("something is being read");
-        shard.on_read(ReadOutcome {
-            id,
+        let outcome = ReadOutcome {
             events: seqs.map(|seq| event(seq).encode_to_vec().into()).collect(),
             ..Default::default()
-        });
-    }
-
-    fn load(shard: &mut Shard) {
-        while shard.reads.ids().next().is_some() {
-            read(shard, 0..0);
-        }
+        };
+        bare::answer_read(shard, outcome);
     }
 
     /// What bob's mailbox takes in, batch by batch.
@@ -138,9 +109,9 @@ mod tests {
 
     #[tokio::test]
     async fn pieces_that_waited_for_a_mailbox_fill_no_row_too_far() {
-        let mut shard = shard();
+        let mut shard = bare::taken_shard();
         (1..=MANY).for_each(|seq| comes(&mut shard, seq));
-        load(&mut shard);
+        bare::load_bob(&mut shard);
         let batches = batches(&mut shard);
         assert_eq!(batches.len(), 3);
         assert_eq!(batches.concat(), (1..=MANY).collect::<Vec<_>>());
@@ -148,9 +119,9 @@ mod tests {
 
     #[tokio::test]
     async fn nor_does_a_hole_that_is_filled() {
-        let mut shard = shard();
+        let mut shard = bare::taken_shard();
         comes(&mut shard, 1);
-        load(&mut shard);
+        bare::load_bob(&mut shard);
         let mut seqs = batches(&mut shard).concat();
         comes(&mut shard, MANY);
         while seqs.last() != Some(&MANY) {
@@ -163,20 +134,20 @@ mod tests {
 
     #[tokio::test]
     async fn nor_do_commands() {
-        let mut shard = shard();
+        let mut shard = bare::taken_shard();
         let edge = Edge::new(1).0;
         let command = |id: u64| Command {
             id,
             user_id: "bob".into(),
             op: Some(Op::Settings(ConversationSettings {
-                conversation_id: vec![5; 16].into(),
+                conversation_id: bare::TALK.to_vec().into(),
                 ..Default::default()
             })),
             ..Default::default()
         };
         comes(&mut shard, 1);
         (1..=1_000).for_each(|id| shard.on_command(&edge, command(id)));
-        load(&mut shard);
+        bare::load_bob(&mut shard);
         assert!(!shard.takes_commands(), "those that wait go first");
         (1_001..=MANY).for_each(|id| shard.on_command(&edge, command(id)));
         let mut ids = Vec::new();
@@ -191,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_shard_that_goes_refuses_them() {
-        let mut shard = shard();
+        let mut shard = bare::taken_shard();
         let edge = Edge::new(1).0;
         shard.room.push(&edge, Box::default());
         shard.refuse_what_waits_for_room();

@@ -2,22 +2,17 @@
 
 use super::*;
 use crate::shard::{
-    bare,
+    bare::{self, TALK},
     batch::BATCH_EVENTS_MAX,
-    input::{PeerInput, Reply},
+    input::PeerInput,
 };
 use heddle_proto::{
-    internal::{
-        Cell, FanOutAck, FanOutEvent, FanOutState, RawEvent, ReadOutcome, RedriveStuckCommand,
-        Table,
-    },
+    internal::{Cell, FanOutAck, FanOutEvent, RawEvent, ReadOutcome, RedriveStuckCommand, Table},
     keys,
 };
 use prost::Message as _;
 use std::ops::Range;
 use tonic::Code;
-
-const TALK: [u8; 16] = [5; 16];
 
 /// A shard with bob's mailbox, which has event 1.
 struct Bench {
@@ -41,71 +36,39 @@ struct Committed {
 
 impl Bench {
     fn new() -> Self {
-        let mut shard = bare::shard();
-        bare::take(&mut shard);
         let edge = Edge::new(1).0;
         let mut bench = Self {
-            shard,
+            shard: bare::taken_shard(),
             edge,
             fan_outs: 0,
         };
         bench.comes(1);
-        bench.load();
+        bare::load_bob(&mut bench.shard);
         assert_eq!(bench.commits().taken, [1]);
         bench
     }
 
-    fn load(&mut self) {
-        while !matches!(self.shard.mailboxes.get("bob"), Some(MailboxSlot::Ready(_))) {
-            self.reads(0..0);
-        }
-    }
-
     fn fans_out(&mut self, fan_out: FanOut) {
         self.fan_outs += 1;
-        let fan_out = FanOut {
-            id: self.fan_outs,
-            restart: true,
-            conversation_id: TALK.to_vec().into(),
-            ..fan_out
-        };
-        let input = PeerInput::FanOut(Arc::new(fan_out), Reply::Here);
-        self.shard.on_peer(input);
+        let id = self.fan_outs;
+        bare::comes(&mut self.shard, FanOut { id, ..fan_out });
     }
 
     /// An event for bob.
     fn comes(&mut self, seq: u64) {
-        let recipient = Recipient {
-            user_id: "bob".into(),
-            since_seq: 1,
-            ..Default::default()
-        };
-        let event = FanOutEvent {
+        self.fans_out(bare::event_for_bob(FanOutEvent {
             seq,
             ..Default::default()
-        };
-        self.fans_out(FanOut {
-            recipients: vec![recipient],
-            events: vec![event],
-            ..Default::default()
-        });
+        }));
     }
 
     /// A change of state for bob.
     fn changes(&mut self) {
-        let state = FanOutState {
-            user_id: "bob".into(),
-            ..Default::default()
-        };
-        self.fans_out(FanOut {
-            states: vec![state],
-            ..Default::default()
-        });
+        self.fans_out(bare::state_for_bob(Bytes::new()));
     }
 
     fn answered(&mut self, outcome: ReadOutcome) {
-        let id = self.shard.reads.ids().min().expect("something is read");
-        self.shard.on_read(ReadOutcome { id, ..outcome });
+        bare::answer_read(&mut self.shard, outcome);
     }
 
     /// What is being read is read as these events.
@@ -342,7 +305,7 @@ async fn a_redrive_loads_the_mailbox_that_it_is_for() {
     bench.redrives(&row);
     bench.shard.mailboxes.remove("bob");
     bench.reads(2..5);
-    bench.load();
+    bare::load_bob(&mut bench.shard);
     bench.reads(1..5);
     assert_eq!(bench.commits().answers, [Ok(4)], "it had lost 1 here");
 }

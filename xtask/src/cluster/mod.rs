@@ -6,10 +6,10 @@
 //!
 //! Invariant: what a cluster is lies in its directory, so that every command finds it again.
 
+mod ports;
 mod process;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -24,12 +24,11 @@ use crate::command;
 use crate::repo::Repo;
 use crate::tools;
 use heddle_plan::{Places, Service, Size, Stores};
+use ports::FreePorts;
 use process::Process;
 
 /// Where a cluster lives that was not told where.
 const DIRECTORY: &str = "target/cluster";
-/// The port of the first gateway, if it is free.
-const GATEWAY_PORT: u16 = 7447;
 /// How long the services may take until a message goes through.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(500);
@@ -265,36 +264,6 @@ fn token(heddle: &Path, data: &Path) -> Result<String, Failure> {
         return Err(Failure::wrong(format!("no token: {said}")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// Ports that are free, held until all are chosen.
-#[derive(Default)]
-struct FreePorts {
-    held: Vec<TcpListener>,
-    gateways: u16,
-}
-
-impl FreePorts {
-    fn any(&mut self) -> Result<u16, Failure> {
-        self.wanted(0)
-    }
-
-    /// Gateways have well-known ones, if they are free.
-    fn for_service(&mut self, service: &str) -> Result<u16, Failure> {
-        if service != "gateway" {
-            return self.any();
-        }
-        self.gateways += 1;
-        self.wanted(GATEWAY_PORT + 10 * (self.gateways - 1))
-    }
-
-    fn wanted(&mut self, port: u16) -> Result<u16, Failure> {
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = TcpListener::bind(at(port)).or_else(|_| TcpListener::bind(at(0)))?;
-        let chosen = listener.local_addr()?.port();
-        self.held.push(listener);
-        Ok(chosen)
-    }
 }
 
 /// A message that is stored says more than any port that answers.
