@@ -309,7 +309,7 @@ impl Shard {
                 vec![Waiting::Command(edge, command)]
             }
             Purpose::Recover(recover) => {
-                self.recover_later(recover);
+                self.recover_later(recover, fault);
                 Vec::new()
             }
             Purpose::Preview(preview) => {

@@ -125,40 +125,78 @@ fn told(states: &[FanOutState]) -> Vec<u64> {
     kinds.filter_map(seq).collect()
 }
 
-#[tokio::test]
-async fn marks_told_again_come_after_those_that_waited_and_with_a_commit() {
+/// A shard that fans the talk out again; meanwhile bob's first mark was stored.
+fn recovering_shard(edge: &Arc<Edge>) -> Shard {
     let mut shard = shard();
-    let edge = Edge::new(1).0;
     take(&mut shard);
     let slot = ConversationSlot::Ready(Box::new(Live::new(talk())));
     shard.conversations.insert(log(), slot);
     shard.recovering.conversations.insert(log(), (1, 0));
     shard.start_recovery(log());
-    // Stored and told while the log is fanned out again; then one that is not stored yet.
-    shard.on_command(&edge, report(0, 1, 0));
+    shard.on_command(edge, report(0, 1, 0));
     let committed = std::mem::take(&mut shard.batch);
     shard.carry_out(committed);
-    shard.on_command(&edge, report(0, 2, 0));
-    // The log cannot be read at first: what was accepted meanwhile stays all the same.
-    for code in [tonic::Code::Unavailable, tonic::Code::Ok] {
-        shard.timers.held_at_once();
-        shard.on_tick();
-        let ids: Vec<_> = shard.reads.ids().collect();
-        let [id] = ids[..] else {
-            panic!("{ids:?}: the log is being read")
-        };
-        let events = events().into_iter();
-        shard.on_read(ReadOutcome {
-            id,
-            code: code.into(),
-            events: events.map(|it| it.encode_to_vec().into()).collect(),
-            ..Default::default()
-        });
-    }
+    shard
+}
+
+/// The log, which is being read, is read with this outcome.
+fn log_is_read(shard: &mut Shard, code: tonic::Code) {
+    shard.timers.held_at_once();
+    shard.on_tick();
+    let ids: Vec<_> = shard.reads.ids().collect();
+    let [id] = ids[..] else {
+        panic!("{ids:?}: the log is being read")
+    };
+    let events = events().into_iter();
+    shard.on_read(ReadOutcome {
+        id,
+        code: code.into(),
+        events: events.map(|it| it.encode_to_vec().into()).collect(),
+        ..Default::default()
+    });
+}
+
+/// What alice was sent of bob's delivered mark.
+fn sent(shard: &Shard) -> Vec<u64> {
     let sent = shard.unsent.iter().flat_map(|(_, input)| match input {
         PeerInput::FanOut(part, _) => told(&part.states),
         _ => Vec::new(),
     });
-    assert_eq!(sent.collect::<Vec<_>>(), [1]);
+    sent.collect()
+}
+
+#[tokio::test]
+async fn marks_told_again_come_after_those_that_waited_and_with_a_commit() {
+    let edge = Edge::new(1).0;
+    let mut shard = recovering_shard(&edge);
+    // One that is not stored yet.
+    shard.on_command(&edge, report(0, 2, 0));
+    // The log cannot be read at first: what was accepted meanwhile stays all the same.
+    log_is_read(&mut shard, tonic::Code::Unavailable);
+    assert_eq!(sent(&shard), [0u64; 0]);
+    log_is_read(&mut shard, tonic::Code::Ok);
+    assert_eq!(sent(&shard), [1]);
     assert_eq!(told(&shard.batch.told[&log()].states), [2]);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_damaged_log_goes_out_and_the_log_once_it_is_whole() {
+    let edge = Edge::new(1).0;
+    let mut shard = recovering_shard(&edge);
+    log_is_read(&mut shard, tonic::Code::DataLoss);
+    assert_eq!(sent(&shard), [1]);
+    shard.timers.held_at_once();
+    shard.on_tick();
+    assert_eq!(shard.reads.ids().count(), 0, "not again and again");
+    shard.recovering.again_at_once();
+    let fanned_out = |shard: &Shard| {
+        let of_events = |input: &PeerInput| match input {
+            PeerInput::FanOut(part, _) => part.events.len(),
+            _ => 0,
+        };
+        shard.unsent.iter().any(|(_, input)| of_events(input) == 3)
+    };
+    assert!(!fanned_out(&shard));
+    log_is_read(&mut shard, tonic::Code::Ok);
+    assert!(fanned_out(&shard));
 }

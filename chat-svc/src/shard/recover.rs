@@ -17,11 +17,16 @@ use crate::{
 use bytes::Bytes;
 use heddle_kit::FastMap;
 use heddle_proto::{
+    errors::Fault,
     ids::LogId,
     internal::{FanOutEvent, NoteRow, RawEvent, ReadOutcome},
+    v1::ErrorReason,
 };
 use prost::Message as _;
 use std::sync::Arc;
+
+/// When a damaged log is read again, in milliseconds: it takes somebody to mend it.
+const DAMAGED_AGAIN_MS: u64 = 10_000;
 
 /// What was noted and is not under way again yet: where to begin, and the window of its note (0:
 /// any that is in the store).
@@ -31,8 +36,8 @@ pub(super) struct Recovering {
     pub conversations: FastMap<LogId, (u64, u64)>,
     /// Mailboxes whose pushes may not be settled.
     pub mailboxes: FastMap<Arc<str>, u64>,
-    /// Those whose log could not be read; tried again at a later tick.
-    again: Vec<Recover>,
+    /// Those whose log could not be read, and when to try again.
+    again: Vec<(u64, Recover)>,
 }
 
 /// A log that is fanned out again, page by page.
@@ -41,6 +46,16 @@ pub(super) struct Recover {
     pub next_seq: u64,
     head_seq: u64,
     range: u64,
+}
+
+#[cfg(test)]
+impl Recovering {
+    /// What could not be read is read again with the next tick.
+    pub fn again_at_once(&mut self) {
+        for (due_ms, _) in &mut self.again {
+            *due_ms = 0;
+        }
+    }
 }
 
 /// A stored event as it is fanned out.
@@ -77,7 +92,10 @@ impl Shard {
         for user in users.cloned().collect::<Vec<_>>() {
             self.load_mailbox(user, Vec::new());
         }
-        for recover in std::mem::take(&mut self.recovering.again) {
+        let now_ms = self.now_ms();
+        let is_due = |again: &mut (u64, Recover)| again.0 <= now_ms;
+        let due = self.recovering.again.extract_if(.., is_due);
+        for (_, recover) in due.collect::<Vec<_>>() {
             if self.is_recovering(&recover) {
                 self.go_on(recover);
             }
@@ -86,8 +104,28 @@ impl Shard {
 
     /// A log could not be read. The conversation stays: what was accepted since may be on its way
     /// to the store, so that one loaded now could miss it.
-    pub(super) fn recover_later(&mut self, recover: Recover) {
-        self.recovering.again.push(recover);
+    ///
+    /// Where the log is damaged that may last, and what was held for it goes out: the mailboxes
+    /// find the hole and set aside what they cannot take (`holes`). The recovery stays open, so
+    /// that they get what is before it once the log is whole.
+    pub(super) fn recover_later(&mut self, recover: Recover, fault: &Fault) {
+        let is_damaged = fault.reason == ErrorReason::DataLoss;
+        if is_damaged && self.is_recovering(&recover) {
+            self.let_held_go(recover.log);
+        }
+        let after_ms = if is_damaged { DAMAGED_AGAIN_MS } else { 0 };
+        let again = (self.now_ms() + after_ms, recover);
+        self.recovering.again.push(again);
+    }
+
+    /// What was committed while the log was fanned out again is fanned out too.
+    fn let_held_go(&mut self, log: LogId) {
+        let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
+            return;
+        };
+        for told in live.held.take().unwrap_or_default() {
+            self.fan_out(log, told, true);
+        }
     }
 
     /// Whether the conversation is still the one that this began with; one that was dropped
@@ -160,11 +198,8 @@ impl Shard {
         let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
             return;
         };
-        let held = live.held.take().unwrap_or_default();
         live.open.close(recover.range);
-        for told in held {
-            self.fan_out(log, told, true);
-        }
+        self.let_held_go(log);
         let Some(conversation) = self.conversation_mut(&log) else {
             return;
         };
