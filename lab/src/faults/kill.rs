@@ -2,7 +2,7 @@
 //!
 //! The twin of [`super::power`]; [`super::cycles`] does all but the killing. What the page cache
 //! holds survives this fault. Of one process everything dies at once; of a cluster one process at
-//! random, while the others go on.
+//! random, while the others go on, and a client that never repeats is beside the workload.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,9 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::FaultError;
-use super::cycles::{self, CycleOptions, Fault, Shape};
+use super::cluster::{HEALED_WITHIN, Raw};
+use super::cycles::{self, CycleOptions, CycleReport, Fault, Shape};
+use super::probe::Probe;
 use crate::target::cluster::{Cluster, programs};
 use crate::target::{HeddleServer, ServerOptions};
 
@@ -39,9 +41,14 @@ impl Fault for Kill {
     }
 }
 
-/// How often each service was killed.
+/// One process after the other.
 #[derive(Default)]
-struct KillOne(BTreeMap<String, u32>);
+struct KillOne {
+    cycle: u32,
+    /// How often each was killed.
+    killed: BTreeMap<String, u32>,
+    raw: Raw,
+}
 
 impl Fault for KillOne {
     type Subject = Cluster;
@@ -59,9 +66,21 @@ impl Fault for KillOne {
         cluster: &mut Cluster,
         chance: &mut StdRng,
     ) -> Result<(), FaultError> {
+        self.cycle += 1;
+        let name = format!("{}-{:04x}", self.cycle, chance.random::<u16>());
+        let probe = Probe::begin(cluster.target(), &name).await?;
         let killed = cluster.kill(chance.random_range(0..cluster.len()));
-        *self.0.entry(killed.unwrap_or_default()).or_default() += 1;
+        *self.killed.entry(killed.unwrap_or_default()).or_default() += 1;
+        cluster.restart().await?;
+        let healed = probe.heals(HEALED_WITHIN).await;
+        self.raw.within(healed, |raw| &mut raw.healed_max_ms);
+        let (seen, found) = probe.finish().await?;
+        self.raw.add(&seen, found);
         Ok(())
+    }
+
+    fn report(&self, report: &mut CycleReport) {
+        report.raw = Some(self.raw.clone());
     }
 }
 
@@ -77,6 +96,6 @@ pub async fn run(options: &CycleOptions) -> Result<bool, FaultError> {
     eprintln!("{} processes, {}", cluster.len(), cluster.stores());
     let mut fault = KillOne::default();
     let clean = cycles::run(&mut fault, &mut cluster, options).await?;
-    eprintln!("killed: {:?}", fault.0);
+    eprintln!("killed: {:?}", fault.killed);
     Ok(clean)
 }

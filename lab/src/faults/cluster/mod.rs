@@ -41,7 +41,7 @@ const CALM: Duration = Duration::from_secs(2);
 /// How long Redis is away, where it is for long.
 const REDIS_AWAY: Duration = Duration::from_secs(60);
 /// Stored again after the engines are ready, at the latest.
-const HEALED_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const HEALED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -129,7 +129,7 @@ impl Raw {
         wrong + self.errors_unexpected + self.late == 0
     }
 
-    fn add(&mut self, seen: &Seen, found: Found) {
+    pub(super) fn add(&mut self, seen: &Seen, found: Found) {
         self.ok += seen.stored.len() as u64;
         for (code, count) in &seen.refused {
             *self.refused.entry(code.clone()).or_default() += count;
@@ -144,7 +144,7 @@ impl Raw {
         self.stall_max_ms = self.stall_max_ms.max(seen.stall_max_ms);
     }
 
-    fn within(&mut self, took: Option<Duration>, longest: fn(&mut Self) -> &mut u64) {
+    pub(super) fn within(&mut self, took: Option<Duration>, longest: fn(&mut Self) -> &mut u64) {
         match took {
             Some(took) => {
                 let longest = longest(self);
