@@ -7,6 +7,7 @@
 
 mod error;
 pub mod network;
+mod ports;
 mod spec;
 
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 pub use error::ProcessError;
+pub use ports::free_port;
 pub use spec::{Ready, ServerSpec};
 
 /// How often a condition is looked at while waiting.
@@ -316,11 +318,4 @@ fn read_from(path: &Path, start: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// A port of 127.0.0.1 that was free a moment ago, for servers that must keep theirs.
-pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
 }
