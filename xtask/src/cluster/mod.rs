@@ -185,7 +185,7 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
 /// Every program, beside each other.
 pub fn build(release: bool) -> Result<(), Failure> {
     let mut cargo = tools::cargo();
-    cargo.args(["build", "--workspace", "--bins", "--quiet"]);
+    cargo.args(["build", "--workspace", "--bins"]);
     if release {
         cargo.arg("--release");
     } else {

@@ -19,21 +19,28 @@ const ABOVE_TWO_COMMITS_MS: f64 = 10.0;
 /// A load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
+    /// So many users in pairs, of whom each keeps one send unanswered.
+    Crowd(u32),
     /// Pairs, of whom each keeps so many sends unanswered.
     Direct(u32),
     /// Pairs that send so many messages a second.
     Paced(u32),
 }
 
-/// Batches as small as they get while all cores are busy: what the goals for a message are held to.
+/// Batches as small as they get while all cores are busy.
 pub const SMALL_BATCHES: Step = Step::Direct(1);
+/// As few of a conversation in flight, of so many conversations that more bring no higher rate.
+pub const SATURATION: Step = Step::Crowd(CROWD);
+/// Users of [`SATURATION`].
+pub const CROWD: u32 = 2_000;
 /// Ten messages of a conversation in flight: five of each of its two.
 pub const TEN_IN_FLIGHT: Step = Step::Direct(5);
 /// Where latencies are held to a goal.
 pub const PACED: Step = Step::Paced(500);
 /// All of them, in their order.
-pub const STEPS: [Step; 6] = [
+pub const STEPS: [Step; 7] = [
     SMALL_BATCHES,
+    SATURATION,
     Step::Direct(4),
     TEN_IN_FLIGHT,
     Step::Direct(10),
@@ -44,6 +51,7 @@ pub const STEPS: [Step; 6] = [
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Step::Crowd(users) => write!(f, "{users} users, 1 each"),
             Step::Direct(in_flight) => write!(f, "direct, {in_flight} each"),
             Step::Paced(rate) => write!(f, "paced, {rate}/s"),
         }
@@ -54,6 +62,7 @@ impl Step {
     /// What it is called in JSON.
     pub fn key(self) -> String {
         match self {
+            Step::Crowd(users) => format!("crowd_{users}"),
             Step::Direct(in_flight) => format!("direct_{in_flight}"),
             Step::Paced(rate) => format!("paced_{rate}"),
         }
@@ -154,23 +163,25 @@ impl Figures {
             unit,
             measured,
         };
-        let (small, ten) = (SMALL_BATCHES, TEN_IN_FLIGHT);
-        let mut goals = vec![
-            goal(
-                format!("{small}: rows written a message, marks included"),
+        let (small, many, ten) = (SMALL_BATCHES, SATURATION, TEN_IN_FLIGHT);
+        let mut goals = Vec::new();
+        for step in [small, many] {
+            goals.push(goal(
+                format!("{step}: rows written a message, marks included"),
                 4.0,
                 "",
-                self.median(small, |round| round.costs.rows_written()),
-            ),
-            goal(
-                format!("{small}: reads a message"),
+                self.median(step, |round| round.costs.rows_written()),
+            ));
+            goals.push(goal(
+                format!("{step}: reads a message"),
                 2.0,
                 "",
-                self.median(small, |round| round.costs.reads()),
-            ),
-        ];
+                self.median(step, |round| round.costs.reads()),
+            ));
+        }
         for (step, share, note) in [
             (small, 1.0, ""),
+            (many, 1.0, ""),
             (ten, 0.5, " (10 of a conversation in flight)"),
         ] {
             goals.push(goal(
@@ -230,13 +241,15 @@ mod tests {
         let goals = figures.goals();
         let last = goals.last().unwrap();
         assert_eq!((last.at_most, last.measured), (10.0, Some(8.0)));
-        assert!(goals[..6].iter().all(|goal| goal.measured.is_none()));
+        assert!(goals[..10].iter().all(|goal| goal.measured.is_none()));
     }
 
     #[test]
     fn with_ten_in_flight_it_is_to_be_half() {
         let goals = Figures::default().goals();
         let at_most: Vec<_> = goals.iter().map(|goal| goal.at_most).collect();
-        assert_eq!(at_most, [4.0, 2.0, 600.0, 60.0, 300.0, 30.0, 10.0]);
+        let one = [4.0, 2.0, 4.0, 2.0, 600.0, 60.0, 600.0, 60.0];
+        assert_eq!(at_most[..8], one);
+        assert_eq!(at_most[8..], [300.0, 30.0, 10.0]);
     }
 }

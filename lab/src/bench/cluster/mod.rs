@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use self::figures::{Figures, Round, STEPS, Step};
+use self::figures::{CROWD, Figures, Round, STEPS, Step};
 pub use self::options::ClusterOptions;
 use self::page::Setting;
 use self::watch::{CASSANDRA, CLIENTS, ClusterWatch, Costs, REDIS, SERVICES};
@@ -32,7 +32,7 @@ use crate::target::cluster::Cluster;
 use crate::target::engines;
 use crate::target::transport::HeddleTransport;
 
-/// In pairs.
+/// In pairs, where nothing else is said.
 const USERS: u32 = 200;
 /// Appends of which the disk's time is taken before the loads.
 const DISK_ROUNDS: u32 = 200;
@@ -48,7 +48,7 @@ const COUNTING: [&str; 2] = ["chat-svc", "history-svc"];
 
 /// Measures, writes the section, prints the result. False when a load lost something or failed.
 pub async fn run(options: &ClusterOptions) -> Result<bool, BenchError> {
-    raise_files(u64::from(USERS))?;
+    raise_files(u64::from(CROWD))?;
     let (cluster, watch) = start(options).await?;
     if cluster.cassandra().is_empty() {
         let text = format!("{} names no node of Cassandra", engines::CASSANDRA);
@@ -66,7 +66,7 @@ pub async fn run(options: &ClusterOptions) -> Result<bool, BenchError> {
         window_ms: options.window_ms.into(),
         ..Figures::default()
     };
-    let transport = HeddleTransport::prepare(cluster.target(), &Plan::pairs(USERS, 1)).await?;
+    let transport = HeddleTransport::prepare(cluster.target(), &Plan::pairs(CROWD, 1)).await?;
     let mut warm_up = Plan::pairs(USERS, 4);
     warm_up.duration = options.warm_up();
     options.say(format_args!("warming up for {:?}", warm_up.duration));
@@ -139,6 +139,7 @@ fn processes(cluster: &Cluster, cassandra: Option<u32>) -> Vec<(&'static str, u3
 
 fn plan(step: Step, options: &ClusterOptions) -> Plan {
     let mut plan = match step {
+        Step::Crowd(users) => Plan::pairs(users, 1),
         Step::Direct(in_flight) => Plan::pairs(USERS, in_flight),
         Step::Paced(rate) => Plan::paced_pairs(USERS, rate),
     };

@@ -42,8 +42,8 @@ pub fn render(figures: &Figures, setting: &Setting) -> String {
         page,
         "Written by `cargo xtask bench --shape cluster{quick}`: {processes}; events on one node \
          of Cassandra (C2 and G1, `commitlog_sync: group`\nof {} ms), presence in {presence}; all \
-         on one machine of {cores} cores, clients included.\n200 users in pairs, over all \
-         gateways, 100 bytes a message; recipients acknowledge and mark as read as above. Medians \
+         on one machine of {cores} cores, clients included.\n200 users in pairs where \
+         nothing else is said, over all gateways, 100 bytes a message; recipients acknowledge and mark as read as above. Medians \
          of {rounds} rounds\nof {load_s} s, after a warm-up; CPU of a process is what `/proc` \
          says, statements are what history-svc counts (`heddle.history.statements`).",
         figures.window_ms
