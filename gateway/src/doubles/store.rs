@@ -13,7 +13,7 @@ use heddle_proto::{
 };
 use prost::Message as _;
 use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -21,7 +21,7 @@ use super::chat::NONCE;
 
 /// An event store.
 #[derive(Clone, Default)]
-pub struct Store(Arc<Mutex<State>>);
+pub struct Store(Arc<Mutex<State>>, Arc<RwLock<()>>);
 
 #[derive(Default)]
 struct State {
@@ -67,6 +67,11 @@ impl Store {
     /// Fails so many reads.
     pub fn fail(&self, count: usize) {
         self.0.lock().unwrap().fails = count;
+    }
+
+    /// Answers no read until this is dropped.
+    pub async fn hold(&self) -> OwnedRwLockWriteGuard<()> {
+        self.1.clone().write_owned().await
     }
 
     /// The reads so far.
@@ -189,6 +194,7 @@ impl StoreService for Store {
             while let Some(Ok(frame)) = frames.next().await {
                 let reads = frame.reads.into_iter();
                 let outcomes = reads.map(|read| store.read(read.id, read.query)).collect();
+                let _open = store.1.read().await;
                 let _gone = answers.send(Ok(ReadResponse { outcomes })).await;
             }
         });

@@ -41,6 +41,30 @@ async fn a_lost_delivery_is_read_from_the_store() {
     }
 }
 
+/// Else a busy session that is behind once would read each of its events from then on.
+#[tokio::test]
+async fn what_comes_while_a_session_reads_is_not_read_again() {
+    let world = World::new().await;
+    let (mut device, session) = Device::open(&world, "ann").await;
+    let (mut other, of_other) = Device::open(&world, "eve").await;
+    let bodies: Vec<_> = (1..=3).map(|position| event(position, "bob", 10)).collect();
+    bodies
+        .iter()
+        .for_each(|body| assert!(world.store.append(body.clone()) > 0));
+    let held = world.store.hold().await;
+    world.chat.deliver(&[session], 2, bodies[1].clone()).await;
+    until("the session reads", || world.store.queries().len() == 1).await;
+    world.chat.deliver(&[session], 3, bodies[2].clone()).await;
+    // What comes over the same link after that: the third is there.
+    world.chat.deliver(&[of_other], 1, bodies[0].clone()).await;
+    assert_eq!(other.event().await, (1, 0));
+    drop(held);
+    for position in 1..=3 {
+        assert_eq!(device.event().await, (position, position - 1));
+    }
+    assert_eq!(world.store.queries().len(), 1);
+}
+
 #[tokio::test]
 async fn the_heartbeat_heals_a_lost_last_delivery() {
     let world = World::new().await;

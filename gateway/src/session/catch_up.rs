@@ -25,6 +25,7 @@ use prost::Message as _;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    task::Waker,
 };
 
 /// How long a session waits after a read that failed, in milliseconds.
@@ -131,9 +132,8 @@ impl Session {
 
     fn read_failed(&self, edge: &Edge, fault: &Fault) {
         tracing::debug!(%fault, "a session could not read its mailbox; it will again");
-        if let Some(window) = self.lock().window.as_mut() {
-            window.end_read();
-        }
+        let wakers = self.lock().end_read();
+        wakers.into_iter().for_each(Waker::wake);
         edge.timers.after(edge.clock.now_ms() + RETRY_MS, self.id);
     }
 
@@ -151,16 +151,12 @@ impl Session {
                 wakers.extend(state.push(Class::Delivery, frame));
             }
         }
-        let mut lost = false;
-        if let Some(window) = state.window.as_mut() {
-            window.end_read();
-            // The owner named a head and the store has nothing up to it: what was there has
-            // expired.
-            lost = nothing && window.is_behind();
-        }
+        // The owner named a head and the store has nothing up to it: what was there has expired.
+        let lost = nothing && state.window.as_ref().is_some_and(Window::is_behind);
+        wakers.extend(state.end_read());
         wakers.extend(state.say_caught_up());
         drop(state);
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
         if lost {
             self.go_away(edge, GoAwayReason::Resume);
         } else {
@@ -170,8 +166,20 @@ impl Session {
 }
 
 impl super::State {
+    /// A read has ended, well or not: what came live meanwhile follows, if it can.
+    fn end_read(&mut self) -> Vec<Waker> {
+        let Some(window) = self.window.as_mut() else {
+            return Vec::new();
+        };
+        window.end_read();
+        let frames = self.kept.release(window).into_iter();
+        frames
+            .filter_map(|frame| self.push(Class::Delivery, frame))
+            .collect()
+    }
+
     /// Tells the device once that all that was stored when it came has been sent.
-    pub fn say_caught_up(&mut self) -> Option<std::task::Waker> {
+    pub fn say_caught_up(&mut self) -> Option<Waker> {
         let (goal, window) = (self.catching_up_to?, self.window.as_ref()?);
         if window.cursor().position < goal.position {
             return None;

@@ -11,6 +11,7 @@ pub mod catch_up;
 pub mod down;
 pub mod followed;
 pub mod frames;
+pub mod kept;
 pub mod open;
 pub mod reader;
 pub mod receipts;
@@ -31,6 +32,7 @@ use heddle_proto::{
     time,
     v1::{self, Cursor, GoAwayReason, result::Outcome},
 };
+use kept::Kept;
 use receipts::{Told, When};
 use state::{Class, Phase, State};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -164,6 +166,11 @@ impl Session {
                 if let Some(waker) = waker {
                     waker.wake();
                 }
+            }
+            Verdict::Keep => {
+                let previous_position = delivery.position - 1;
+                let frame = delivered(&offer, previous_position, delivery, body.clone());
+                state.kept.push(offer, frame);
             }
             Verdict::Known => {}
             Verdict::Behind => {
@@ -363,6 +370,7 @@ impl State {
     /// Opens the session at a place in its mailbox.
     fn open_at(&mut self, window: Window) {
         self.window = Some(window);
+        self.kept = Kept::default();
         self.phase = Phase::Open;
     }
 }

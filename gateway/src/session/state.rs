@@ -7,7 +7,7 @@
 //! flight, refusals and notices by a number. A request is in flight until its answer has been
 //! taken.
 
-use super::{followed::Followed, receipts::Receipts, window::Window};
+use super::{followed::Followed, kept::Kept, receipts::Receipts, window::Window};
 use heddle_proto::{
     errors::Fault,
     internal::{RawOpenSessionResponse, raw_open_session_response::Frame},
@@ -68,6 +68,8 @@ pub struct State {
     notices: u32,
     /// The place in the mailbox, once the owner has told it.
     pub window: Option<Window>,
+    /// Deliveries that wait for what is being read.
+    pub kept: Kept,
     /// Say that it has caught up when it is here.
     pub catching_up_to: Option<v1::Cursor>,
     /// Acknowledgements to be told.
@@ -105,6 +107,7 @@ impl State {
             refusals: 0,
             notices: 0,
             window: None,
+            kept: Kept::default(),
             catching_up_to: None,
             receipts: Receipts::default(),
             followed: Followed::default(),

@@ -47,6 +47,8 @@ pub enum Verdict {
         /// The position before.
         previous_position: u64,
     },
+    /// What is before it is being read: it waits for that.
+    Keep,
     /// The device has it.
     Known,
     /// It does not fit or something before it is missing: it is read from the store later.
@@ -85,6 +87,27 @@ pub struct Lag {
     pub positions: u64,
 }
 
+/// A read that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// The position that comes after what is read and kept.
+    next_position: u64,
+    kept_bytes: usize,
+}
+
+impl Reading {
+    /// Whether a live delivery is right behind, and there is room.
+    fn keeps(&mut self, offer: &Offer, bytes_max: usize) -> bool {
+        let bytes = self.kept_bytes + offer.body_bytes + DELIVERY_OVERHEAD_BYTES;
+        let keeps = offer.cursor.position == self.next_position && bytes <= bytes_max;
+        if keeps {
+            self.next_position += 1;
+            self.kept_bytes = bytes;
+        }
+        keeps
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Given {
     position: u64,
@@ -103,7 +126,7 @@ pub struct Window {
     given: VecDeque<Given>,
     given_bytes: usize,
     bytes_max: usize,
-    reading: bool,
+    reading: Option<Reading>,
 }
 
 impl Window {
@@ -116,7 +139,7 @@ impl Window {
             given,
             given_bytes: 0,
             bytes_max,
-            reading: false,
+            reading: None,
         }
     }
 
@@ -162,8 +185,14 @@ impl Window {
             return Verdict::Known;
         }
         self.see_head(offer.cursor);
+        if let Some(reading) = &mut self.reading {
+            return match reading.keeps(offer, self.bytes_max) {
+                true => Verdict::Keep,
+                false => Verdict::Behind,
+            };
+        }
         let next = offer.cursor.position == previous_position + 1;
-        if !next || self.reading || !self.fits(offer.body_bytes) {
+        if !next || !self.fits(offer.body_bytes) {
             return Verdict::Behind;
         }
         self.give(offer);
@@ -214,10 +243,13 @@ impl Window {
     pub fn plan_read(&mut self) -> Option<ReadPlan> {
         let room = self.bytes_max.saturating_sub(self.given_bytes);
         let enough = self.given.is_empty() || room >= self.bytes_max / READ_ROOM_PART;
-        if self.reading || !enough || !self.is_behind() {
+        if self.reading.is_some() || !enough || !self.is_behind() {
             return None;
         }
-        self.reading = true;
+        self.reading = Some(Reading {
+            next_position: self.head.position + 1,
+            kept_bytes: 0,
+        });
         let entries_max = (room / ENTRY_BYTES_TYPICAL).clamp(1, READ_ENTRIES_MAX);
         Some(ReadPlan {
             after_position: self.cursor.position,
@@ -239,9 +271,9 @@ impl Window {
         Some(previous_position)
     }
 
-    /// The read has ended, well or not.
+    /// The read has ended, well or not; what was kept is to be offered again.
     pub fn end_read(&mut self) {
-        self.reading = false;
+        self.reading = None;
     }
 
     fn fits(&self, body_bytes: usize) -> bool {

@@ -68,6 +68,31 @@ fn a_hole_is_read_from_the_store() {
     );
 }
 
+/// Else a session whose deliveries come faster than the store answers would read for ever.
+#[test]
+fn what_comes_during_a_read_waits_for_it() {
+    let mut window = window();
+    window.see_head(at(2));
+    let plan = window.plan_read().unwrap();
+    assert_eq!((plan.after_position, plan.head), (0, 2));
+    assert_eq!(window.offer(&offer(3, 10)), Verdict::Keep);
+    assert_eq!(
+        window.offer(&offer(4, BYTES_MAX)),
+        Verdict::Behind,
+        "no room"
+    );
+    assert_eq!(window.offer(&offer(5, 10)), Verdict::Behind, "a hole");
+    for position in [1, 2] {
+        assert!(window.take_read(&offer(position, 10)).is_some());
+    }
+    window.end_read();
+    let taken = Verdict::Take {
+        previous_position: 2,
+    };
+    assert_eq!(window.offer(&offer(3, 10)), taken);
+    assert_eq!(window.plan_read().map(|plan| plan.after_position), Some(3));
+}
+
 #[test]
 fn a_heartbeat_reveals_a_lost_last_delivery() {
     let mut window = window();
@@ -146,6 +171,7 @@ struct World {
     acknowledged: u64,
     marked: Vec<u64>,
     plan: Option<ReadPlan>,
+    kept: Vec<u64>,
 }
 
 impl World {
@@ -158,6 +184,7 @@ impl World {
             acknowledged: 0,
             marked,
             plan: None,
+            kept: vec![],
         }
     }
 
@@ -167,10 +194,22 @@ impl World {
 
     fn live(&mut self, position: u64) {
         let entry = self.entry(position);
-        if let Verdict::Take { previous_position } = self.window.offer(&entry) {
-            assert_eq!(previous_position + 1, position);
-            self.device.push(position);
+        match self.window.offer(&entry) {
+            Verdict::Take { previous_position } => {
+                assert_eq!(previous_position + 1, position);
+                self.device.push(position);
+            }
+            Verdict::Keep => self.kept.push(position),
+            Verdict::Known | Verdict::Behind => {}
         }
+    }
+
+    fn end_read(&mut self) {
+        self.window.end_read();
+        for position in std::mem::take(&mut self.kept) {
+            self.live(position);
+        }
+        assert!(self.kept.is_empty());
     }
 
     fn answer(&mut self, entries_max: usize) {
@@ -187,7 +226,7 @@ impl World {
                 self.device.push(position);
             }
         }
-        self.window.end_read();
+        self.end_read();
     }
 
     fn acknowledge(&mut self, position: u64) {
@@ -219,7 +258,7 @@ impl World {
             Step::Answer { entries_max } => self.answer(entries_max),
             Step::Fail => {
                 if self.plan.take().is_some() {
-                    self.window.end_read();
+                    self.end_read();
                 }
             }
         }
@@ -238,6 +277,9 @@ impl World {
             unread <= BYTES_MAX + last + DELIVERY_OVERHEAD_BYTES,
             "{unread}"
         );
+        let kept = self.kept.iter().map(|position| self.entry(*position));
+        let kept: usize = kept.map(|it| it.body_bytes + DELIVERY_OVERHEAD_BYTES).sum();
+        assert!(kept <= BYTES_MAX, "{kept}");
     }
 }
 

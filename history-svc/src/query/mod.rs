@@ -17,6 +17,9 @@ mod tail;
 mod tests;
 mod time;
 
+use std::sync::LazyLock;
+
+use heddle_kit::telemetry::{Tallies, Tally};
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::{Read, ReadOutcome, read::Query};
 
@@ -93,7 +96,46 @@ impl Running {
     }
 }
 
+/// How often each kind of query was asked, as `docs/telemetry.md` names them; of the process, like
+/// all metrics.
+struct Asked {
+    tail: Tally,
+    range: Tally,
+    partition: Tally,
+    mailbox: Tally,
+    time: Tally,
+}
+
+static ASKED: LazyLock<Asked> = LazyLock::new(|| {
+    let mut kinds = Tallies::<1>::default();
+    let mut of = |kind| kinds.of([("kind", kind)]);
+    let asked = Asked {
+        tail: of("tail"),
+        range: of("range"),
+        partition: of("partition"),
+        mailbox: of("mailbox"),
+        time: of("time"),
+    };
+    kinds.observe("heddle.history.queries", "What is asked to be read");
+    asked
+});
+
+impl Asked {
+    fn of(&self, query: &Query) -> &Tally {
+        match query {
+            Query::Tail(_) => &self.tail,
+            Query::Range(_) => &self.range,
+            Query::Partition(_) => &self.partition,
+            Query::Mailbox(_) => &self.mailbox,
+            Query::Time(_) => &self.time,
+        }
+    }
+}
+
 fn plan(read: Read) -> Result<Box<dyn Plan>, ReadError> {
+    if let Some(query) = &read.query {
+        ASKED.of(query).add(1);
+    }
     Ok(match read.query {
         Some(Query::Tail(query)) => Box::new(tail::Tail::new(query)?),
         Some(Query::Range(query)) => Box::new(range::Range::new(query)?),
