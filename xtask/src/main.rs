@@ -21,6 +21,7 @@ mod suite;
 mod tidy;
 mod tools;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use check::{Failure, Outcome};
@@ -92,6 +93,9 @@ enum Task {
     },
     /// The services as processes of their own on this machine, on real Cassandra and Redis.
     Cluster {
+        /// Where it lives: what it stores, logs, and what runs.
+        #[arg(long, global = true, value_name = "DIR")]
+        dir: Option<PathBuf>,
         #[command(subcommand)]
         task: cluster::Task,
     },
@@ -154,7 +158,7 @@ fn perform(task: Task) -> Result<bool, Failure> {
         Task::Settings { check: true } => said(settings::check(&repo)),
         Task::Bench { shape, quick, json } => lab::bench(&repo, shape, quick, json),
         Task::Cassandra { task } => said(cassandra::perform(&repo, task)),
-        Task::Cluster { task } => said(cluster::perform(&repo, task)),
+        Task::Cluster { dir, task } => said(cluster::perform(&repo, dir, task)),
         Task::Profile { load } => lab::profile(&repo, &load),
         Task::Faults { suite } => lab::faults(&repo, &suite),
         Task::Plant { list: true, .. } => said(plant::list(&repo)),

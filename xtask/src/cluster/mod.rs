@@ -6,6 +6,8 @@
 //!
 //! Invariant: what a cluster is lies in its directory, so that every command finds it again.
 
+pub mod drill;
+mod engines;
 mod ports;
 mod process;
 
@@ -18,7 +20,6 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 
 use crate::build::program;
-use crate::cassandra;
 use crate::check::{Failure, Outcome};
 use crate::command;
 use crate::repo::Repo;
@@ -31,11 +32,9 @@ use process::Process;
 const DIRECTORY: &str = "target/cluster";
 /// How long the services may take until a message goes through.
 const READY_WITHIN: Duration = Duration::from_secs(90);
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(100);
 /// Lines that `logs` shows.
 const LOG_LINES: usize = 40;
-/// Redis among the processes.
-const REDIS: &str = "redis-1";
 
 #[derive(Subcommand)]
 pub enum Task {
@@ -105,9 +104,28 @@ pub struct Up {
     release: bool,
 }
 
-/// Does what the command line says.
-pub fn perform(repo: &Repo, task: Task) -> Outcome {
-    let dir = repo.path(DIRECTORY);
+impl Up {
+    /// What the README starts.
+    fn usual() -> Self {
+        Self {
+            cassandra: 1,
+            no_redis: false,
+            chat: 3,
+            gateway: 2,
+            history: 2,
+            presence: 2,
+            notify: 2,
+            release: false,
+        }
+    }
+}
+
+/// Does what the command line says; `dir`: where the cluster lives, if not where it usually does.
+pub fn perform(repo: &Repo, dir: Option<PathBuf>, task: Task) -> Outcome {
+    let dir = match dir {
+        Some(dir) => std::path::absolute(dir)?,
+        None => repo.path(DIRECTORY),
+    };
     let one = |name: &str| find(&dir, name);
     match task {
         Task::Up(options) => up(repo, &dir, &options),
@@ -139,25 +157,22 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
         chat: options.chat.into(),
         gateway: options.gateway.into(),
     };
-    if !options.no_redis && !command::is_installed("redis-server", "--version") {
-        let text = "redis-server is not installed (Debian: `apt-get install redis-server`); \
-                    --no-redis keeps presence in memory";
-        return Err(Failure::missing(text));
+    if !options.no_redis {
+        tools::redis_server(repo)?;
     }
     build(options.release)?;
     let data = dir.join("data");
     fs::create_dir_all(&data)?;
     let heddle = program(repo, options.release, "heddle");
     let token = token(&heddle, &data)?;
-    let mut free = FreePorts::default();
     let redis = match options.no_redis {
         true => None,
-        false => Some(redis(dir, free.any()?)?),
+        false => Some(engines::redis(repo, dir)?),
     };
     let data = data.display();
     let stores = Stores {
         dir: data.to_string(),
-        cassandra: cassandra_nodes(repo, dir, options.cassandra)?,
+        cassandra: engines::cassandra(repo, dir, options.cassandra)?,
         keyspace: None,
         redis: redis.into_iter().collect(),
         auth: heddle_plan::text(
@@ -166,6 +181,7 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
         ),
         certificates: None,
     };
+    let mut free = FreePorts::default();
     let places = Places::choose(size.over(&stores), |service| {
         free.for_service(service).map(heddle_plan::loopback)
     })?;
@@ -179,6 +195,7 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
     for url in &urls {
         wait_for_a_message(&heddle, url, &token)?;
     }
+    all_run(dir)?;
     Ok(welcome(&heddle, dir, &urls, &token))
 }
 
@@ -205,45 +222,15 @@ fn define(repo: &Repo, dir: &Path, release: bool, service: &Service) -> Result<P
     Ok(process)
 }
 
-/// Starts Redis; its URL.
-fn redis(dir: &Path, port: u16) -> Result<String, Failure> {
-    let process = Process::at(dir.join(REDIS));
-    let arguments = [
-        "--port",
-        &port.to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-    ];
-    process.define(Path::new("redis-server"), &arguments.map(str::to_owned))?;
-    process.start()?;
-    Ok(format!("redis://127.0.0.1:{port}"))
-}
-
-/// Starts nodes of Cassandra, which find each other; where they speak CQL.
-fn cassandra_nodes(repo: &Repo, dir: &Path, count: u8) -> Result<Vec<String>, Failure> {
-    let dirs: Vec<_> = (1..=count)
-        .map(|number| dir.join(format!("cassandra-{number}")))
-        .collect();
-    if dirs.is_empty() {
-        return Ok(Vec::new());
-    }
-    eprintln!("starting Cassandra, which takes up to a minute");
-    let ring = cassandra::ring(repo, &dirs, true)?;
-    for (number, (dir, node)) in dirs.iter().zip(&ring).enumerate() {
-        let process = Process::at(dir.clone());
-        process.define(Path::new(&node.program), &node.arguments)?;
-        process.start()?;
-        if number == 0 {
-            // The others look for it.
-            cassandra::wait_for(node.address)?;
+/// A message goes through without some of them, until one is needed.
+fn all_run(dir: &Path) -> Result<(), Failure> {
+    for process in Process::all(dir)? {
+        if process.pid()?.is_none() {
+            let (name, log) = (process.name(), logs(&process)?);
+            return Err(Failure::wrong(format!("{name} has ended; its log:\n{log}")));
         }
     }
-    for node in &ring {
-        cassandra::wait_for(node.address)?;
-    }
-    Ok(ring.iter().map(|node| node.address.to_string()).collect())
+    Ok(())
 }
 
 /// A token, from a key that is made with the first one.

@@ -18,6 +18,8 @@ use crate::check::Failure;
 /// How long a process may take to end before it is killed.
 const ENDED_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
+/// Runs what follows in a session of its own.
+const SETSID: &str = "setsid";
 
 /// A process, running or not.
 #[derive(Clone, Debug)]
@@ -91,11 +93,14 @@ impl Process {
         command
             .args(words)
             .current_dir(&self.dir)
-            // An interrupt of this terminal is not meant for it.
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        // An interrupt of this terminal is not meant for it. `setsid` sees to that by itself, and
+        // would go on under another pid in a group of its own.
+        if program != SETSID {
+            command.process_group(0);
+        }
         let child = command
             .spawn()
             .map_err(|error| Failure::wrong(format!("{program} did not start: {error}")))?;
@@ -147,6 +152,31 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As nodes of Cassandra are.
+    #[test]
+    fn a_process_with_a_session_of_its_own_is_known_by_its_pid() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = Process::at(dir.path().join("cassandra-1"));
+        let arguments = ["sleep", "600"].map(str::to_owned);
+        process.define(Path::new(SETSID), &arguments).unwrap();
+        process.start().unwrap();
+        let pid = process.pid().unwrap().expect("it runs");
+        let is_sleep = || {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.starts_with("sleep")
+        };
+        let deadline = Instant::now() + ENDED_WITHIN;
+        while !is_sleep() {
+            assert!(
+                Instant::now() < deadline,
+                "setsid went on as another process"
+            );
+            sleep(POLL);
+        }
+        assert!(process.signal("KILL").unwrap());
+        process.ended().unwrap();
+    }
 
     #[test]
     fn a_process_is_started_signalled_and_started_again() {

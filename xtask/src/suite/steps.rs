@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::build;
 use crate::cassandra;
 use crate::check::{Failure, Outcome};
+use crate::cluster;
 use crate::command;
 use crate::docs;
 use crate::k8s;
@@ -100,6 +101,12 @@ pub const STEPS: &[Step] = &[
         run: e2e,
     },
     Step {
+        name: "up",
+        about: "a cluster as the README starts it: up, a kill, down",
+        needs: Some("build"),
+        run: up,
+    },
+    Step {
         name: "faults",
         about: "ten kills under load, checked",
         needs: Some("build"),
@@ -109,7 +116,7 @@ pub const STEPS: &[Step] = &[
         name: "cluster",
         about: "six kills in a cluster on Cassandra under load, checked",
         needs: Some("build"),
-        run: cluster,
+        run: cluster_kills,
     },
     Step {
         name: "strikes",
@@ -224,12 +231,16 @@ fn e2e(repo: &Repo, tally: &mut Tally) -> Outcome {
     Ok(ran)
 }
 
+fn up(repo: &Repo, _: &mut Tally) -> Outcome {
+    cluster::drill::run(repo)
+}
+
 fn faults(repo: &Repo, _: &mut Tally) -> Outcome {
     lab::cycles(repo, "kill", 10)?;
     Ok("10 cycles".to_owned())
 }
 
-fn cluster(repo: &Repo, _: &mut Tally) -> Outcome {
+fn cluster_kills(repo: &Repo, _: &mut Tally) -> Outcome {
     lab::cluster_cycles(repo, "kill", 6, &cassandra::suite_node(repo)?)?;
     Ok("6 cycles".to_owned())
 }
