@@ -1,6 +1,7 @@
 //! Processes are shells here: what matters is their life, not what they serve.
 
 use super::*;
+use std::net::TcpListener;
 
 const SOON: Duration = Duration::from_secs(20);
 
