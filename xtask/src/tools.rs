@@ -156,8 +156,8 @@ pub fn cargo_deny(repo: &Repo) -> Result<PathBuf, Failure> {
 }
 
 /// `redis-server`: the machine's own. In CI, and for root, it is fetched where apt-get may: the
-/// package that holds the program without starting it as a service, so that nothing listens but what
-/// is started here.
+/// package that holds the program without starting it as a service, so that nothing listens but
+/// what is started here.
 pub fn redis_server(repo: &Repo) -> Result<(), Failure> {
     let ours = directory(repo).join("bin/redis-server");
     let ours = ours.to_string_lossy();

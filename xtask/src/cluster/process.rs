@@ -172,6 +172,7 @@ mod tests {
                 Instant::now() < deadline,
                 "setsid went on as another process"
             );
+            // tidy: allow-sleep looks again at a condition, within a deadline
             sleep(POLL);
         }
         assert!(process.signal("KILL").unwrap());

@@ -42,10 +42,11 @@ pub fn render(figures: &Figures, setting: &Setting) -> String {
         page,
         "Written by `cargo xtask bench --shape cluster{quick}`: {processes}; events on one node \
          of Cassandra (C2 and G1, `commitlog_sync: group`\nof {} ms), presence in {presence}; all \
-         on one machine of {cores} cores, clients included.\n200 users in pairs where \
-         nothing else is said, over all gateways, 100 bytes a message; recipients acknowledge and mark as read as above. Medians \
-         of {rounds} rounds\nof {load_s} s, after a warm-up; CPU of a process is what `/proc` \
-         says, statements are what history-svc counts (`heddle.history.statements`).",
+         on one machine of {cores} cores, clients included.\n200 users in pairs where nothing \
+         else is said, over all gateways, 100 bytes a message; recipients acknowledge and mark as \
+         read as above. Medians of {rounds} rounds\nof {load_s} s, after a warm-up; CPU of a \
+         process is what `/proc` says, statements are what history-svc counts \
+         (`heddle.history.statements`).",
         figures.window_ms
     );
     let alone = figures.disk.map(|disk| disk.fdatasync);
@@ -220,8 +221,8 @@ mod tests {
             "| direct, 1 each: reads a message | at most 2 | 0.50 |",
             "| direct, 1 each: CPU of all services a message | at most 60 us | 41.50 us |",
             "| direct, 1 each | 20.0 | 21.5 | - | - | - | 41.5 | 512.0 | - | - |",
-            "| `row_write` log | 3.00 | - | - | - | - | - |",
-            "| **rows written** | 3.25 | - | - | - | - | - |",
+            "| `row_write` log | 3.00 | - | - | - | - | - | - |",
+            "| **rows written** | 3.25 | - | - | - | - | - | - |",
         ] {
             assert!(page.lines().any(|of| of == line), "{line}: {page}");
         }
