@@ -19,7 +19,7 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::checker::{self, Verdict};
-use crate::measure::{Latency, Percentiles};
+use crate::measure::{Latency, Lateness, Percentiles};
 use crate::progress::Progress;
 use crate::target::cluster::Cluster;
 use crate::target::{HeddleServer, Target, TargetError};
@@ -84,6 +84,9 @@ pub struct CycleReport {
     pub verdicts: BTreeMap<String, u64>,
     /// How long calls through the SDK took until their OK.
     pub calls: Percentiles,
+    /// How late the clients' own process was, at most, in milliseconds: what had arrived waited as
+    /// long.
+    pub clients_late_max_ms: u64,
     /// Failures that the SDK did not hide from its clients.
     pub sdk_errors: u64,
     /// What a client that never repeats has seen, where one took part.
@@ -214,6 +217,7 @@ pub(super) async fn run<F: Fault>(
     };
     let name = fault.name();
     let mut calls = Latency::default();
+    let lateness = Lateness::watch();
     let progress = Progress::new(&name, u64::from(options.cycles), options.json);
     for cycle in 1..=options.cycles {
         let began = Instant::now();
@@ -224,6 +228,8 @@ pub(super) async fn run<F: Fault>(
         tokio::time::sleep(AFTER).await;
         report.sdk_errors += world.errors();
         let history = world.settle().await?;
+        let late_ms = lateness.take_max().as_millis() as u64;
+        report.clients_late_max_ms = late_ms.max(report.clients_late_max_ms);
         let times = history.call_times_us();
         times.for_each(|us| calls.record(Duration::from_micros(us)));
         let found = report.judge(&history);
@@ -234,7 +240,10 @@ pub(super) async fn run<F: Fault>(
         if !options.json {
             let in_flight = report.in_flight_at_kill.last().copied().unwrap_or(0);
             let took = began.elapsed().as_secs_f64();
-            eprintln!("cycle {cycle}: {in_flight} in flight, {found} verdicts, {took:.1} s");
+            eprintln!(
+                "cycle {cycle}: {in_flight} in flight, {found} verdicts, {took:.1} s, clients up \
+                 to {late_ms} ms late"
+            );
         }
     }
     progress.finish();

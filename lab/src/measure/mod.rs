@@ -6,11 +6,13 @@
 mod counters;
 mod disk;
 mod latency;
+mod lateness;
 mod process_stat;
 mod rlimit;
 
 pub use counters::{Counters, ScrapeError, scrape};
 pub use disk::{DiskProbe, probe_fdatasync, watch_fdatasync};
 pub use latency::{Latency, Percentiles};
+pub use lateness::Lateness;
 pub use process_stat::{ProcessStat, StatError};
 pub use rlimit::{FileLimit, raise_open_files};
