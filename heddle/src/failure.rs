@@ -44,7 +44,10 @@ impl From<heddle_sdk::Error> for Failure {
                  and pass it with --token"
             }
             (Reason::NotFound, _) => "`heddle conversations --as USER` lists what there is",
-            (Reason::GroupFull, _) => "the operator raises gateway.limits.group_members_max",
+            (Reason::GroupFull, _) => {
+                "the operator raises gateway.limits.group_members_max, and on chat nodes \
+                 chat.group_members_max"
+            }
             (Reason::OutboxExpired, _) => "it is too old to be told apart; send it anew",
             (Reason::Unspecified, Code::Unavailable) => {
                 "is the server there? start one with `heddle serve`, or name it with --target"

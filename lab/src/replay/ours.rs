@@ -33,8 +33,13 @@ impl Ours {
             return Ok((target, server.map(Ours::Server)));
         }
         let programs = programs(options.target.program.as_deref())?;
-        let members = format!("gateway.limits.group_members_max={}", members_max.max(100));
-        let settings = [("gateway", members)];
+        let members_max = members_max.max(100);
+        // Gateways tell and refuse early, chat nodes decide.
+        let settings = [
+            ("gateway", "gateway.limits.group_members_max"),
+            ("chat-svc", "chat.group_members_max"),
+        ]
+        .map(|(service, name)| (service, format!("{name}={members_max}")));
         let cluster = Cluster::start_with(&programs, Size::default(), &settings, None).await?;
         eprintln!("{} processes, {}", cluster.len(), cluster.stores());
         Ok((cluster.target().clone(), Some(Ours::Cluster(cluster))))
