@@ -1,16 +1,20 @@
 //! The deduplication index: which ids of a conversation are known, and for which it can speak.
 //!
 //! [`super::Conversation`] asks before it appends (P3). Ids are UUIDv7 and sort by time, so the
-//! index keeps the greatest ids and a floor: the greatest id it may have forgotten.
+//! index keeps the greatest ids and two bounds: what it has not read, and the greatest id that it
+//! has forgotten. Single older ids are learnt from the log (`lookup`).
 //!
 //! Invariant: an id above the floor that is not in the index was never stored. A fresh send's id
 //! lies above the floor, so it reads nothing.
 
 use heddle_proto::ids::MessageId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Ids kept for one conversation, by default; beyond it the smallest are forgotten.
 pub const INDEX_IDS_MAX: usize = 4096;
+/// The newest events of which nothing that was learnt is dropped: more than can be on their way to
+/// the store, where a lookup would not find them.
+const KEPT_SEQS: u64 = 2 * 512;
 /// How far an id may run ahead of the server's clock, in milliseconds.
 pub const ID_AHEAD_MAX_MS: u64 = 60_000;
 
@@ -40,7 +44,13 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Index {
     known: BTreeMap<MessageId, Known>,
+    /// Below it lie ids that were not read.
     floor: Option<MessageId>,
+    /// The greatest id that was known once.
+    forgotten: Option<MessageId>,
+    /// Ids below either of which is known whether they were stored.
+    learnt: HashMap<MessageId, Option<Known>>,
+    changes: u64,
 }
 
 impl Index {
@@ -49,29 +59,62 @@ impl Index {
         let floor = (time_ms > 0)
             .then(|| MessageId::mint(time_ms.saturating_add(ID_AHEAD_MAX_MS), &[0xff; 10]));
         Self {
-            known: BTreeMap::new(),
             floor,
+            ..Self::default()
         }
     }
 
     /// What is known of an id.
     pub fn verdict(&self, id: &MessageId) -> Verdict {
-        match self.known.get(id) {
-            Some(known) => Verdict::Known(*known),
-            None if self.floor.is_none_or(|floor| *id > floor) => Verdict::Fresh,
+        if let Some(known) = self.known.get(id) {
+            return Verdict::Known(*known);
+        }
+        match self.learnt.get(id) {
+            Some(Some(known)) => Verdict::Known(*known),
+            Some(None) => Verdict::Fresh,
+            None if self.floor.max(self.forgotten).is_none_or(|it| *id > it) => Verdict::Fresh,
             None => Verdict::Unsure,
         }
     }
 
     /// Takes an id in; forgets the smallest where there are too many.
     pub fn insert(&mut self, id: MessageId, known: Known) {
+        if let Some(learnt) = self.learnt.get_mut(&id) {
+            *learnt = Some(known);
+            self.changes += 1;
+        }
         self.known.insert(id, known);
         while self.known.len() > INDEX_IDS_MAX {
             let Some((smallest, _)) = self.known.pop_first() else {
                 break;
             };
-            self.floor = self.floor.max(Some(smallest));
+            self.forgotten = self.forgotten.max(Some(smallest));
         }
+    }
+
+    /// Whether some id was known once and is not any more.
+    pub fn has_forgotten(&self) -> bool {
+        self.forgotten.is_some()
+    }
+
+    /// Whether so many more are known without one being forgotten.
+    pub fn has_room_for(&self, count: usize) -> bool {
+        self.known.len() + count <= INDEX_IDS_MAX
+    }
+
+    /// Goes up whenever an id was stored, or became fresh, that is not above all bounds.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Learns of ids whether they were stored.
+    pub fn learn(&mut self, ids: Vec<(MessageId, Option<Known>)>, head_seq: u64) {
+        if self.learnt.len() + ids.len() > INDEX_IDS_MAX {
+            let on_its_way = |known: &Known| known.seq + KEPT_SEQS > head_seq;
+            self.learnt
+                .retain(|_, learnt| learnt.as_ref().is_some_and(on_its_way));
+        }
+        self.learnt.extend(ids);
     }
 
     /// Says that all events stored since `time_ms` are in the index: the log was read back so far.
@@ -79,11 +122,13 @@ impl Index {
         let floor = MessageId::mint(time_ms.saturating_add(ID_AHEAD_MAX_MS), &[0xff; 10]);
         let lower = (time_ms > 0).then_some(floor);
         self.floor = self.floor.min(lower);
+        self.changes += 1;
     }
 
-    /// The earliest time at which an event with this id may have been stored.
+    /// A time before which no event with this id was stored; an index that covers what was stored
+    /// since then speaks for it.
     pub fn earliest_ms(id: &MessageId) -> u64 {
-        id.time_ms().saturating_sub(ID_AHEAD_MAX_MS)
+        id.time_ms().saturating_sub(ID_AHEAD_MAX_MS + 1)
     }
 }
 
@@ -114,6 +159,33 @@ mod tests {
         let index = Index::since(1_000_000);
         assert_eq!(index.verdict(&id(1_000_000)), Verdict::Unsure);
         assert_eq!(index.verdict(&id(1_060_001)), Verdict::Fresh);
+    }
+
+    #[test]
+    fn an_index_that_was_read_back_for_an_id_speaks_for_it() {
+        let mut index = Index::since(1_000_000);
+        let old = id(1_030_000);
+        assert_eq!(index.verdict(&old), Verdict::Unsure);
+        index.covers_since(Index::earliest_ms(&old));
+        assert_eq!(index.verdict(&old), Verdict::Fresh);
+    }
+
+    #[test]
+    fn what_was_forgotten_is_not_fresh_whatever_was_read_back() {
+        let mut index = Index::since(0);
+        for seq in 0..=INDEX_IDS_MAX as u64 {
+            index.insert(id(1_000_000 + seq), known(seq));
+        }
+        index.covers_since(1);
+        assert_eq!(index.verdict(&id(1_000_000)), Verdict::Unsure);
+        index.learn(
+            vec![(id(1_000_000), Some(known(0))), (id(999_999), None)],
+            9_999,
+        );
+        assert_eq!(index.verdict(&id(1_000_000)), Verdict::Known(known(0)));
+        assert_eq!(index.verdict(&id(999_999)), Verdict::Fresh);
+        index.insert(id(999_999), known(9_999));
+        assert_eq!(index.verdict(&id(999_999)), Verdict::Known(known(9_999)));
     }
 
     proptest! {

@@ -71,26 +71,6 @@ impl Conversation {
         }
     }
 
-    /// The first seq of which the index and the tail were loaded.
-    pub fn loaded_from_seq(&self) -> u64 {
-        self.loaded_from_seq
-    }
-
-    /// Takes in ids read back from below what was loaded.
-    pub fn remember_ids(&mut self, events: &[RawEvent]) {
-        for event in events {
-            if let Some(id) = MessageId::from_wire(&event.client_message_id) {
-                self.index.insert(id, known(event));
-            }
-        }
-    }
-
-    /// Takes in the last of them: now all events stored since `since_ms` are known.
-    pub fn read_back(&mut self, events: &[RawEvent], since_ms: u64) {
-        self.index.covers_since(since_ms);
-        self.remember_ids(events);
-    }
-
     /// Keeps the fact of an event read from below the tail, with what became of it.
     pub fn remember(&mut self, event: &RawEvent, overlays: &[OverlayRow]) {
         let mut fact = Fact::of(event);
@@ -108,7 +88,8 @@ impl Conversation {
     }
 }
 
-fn known(event: &RawEvent) -> Known {
+/// What the index keeps of an event.
+pub(super) fn known(event: &RawEvent) -> Known {
     let fingerprint = event.kind.as_ref();
     Known {
         seq: event.seq,

@@ -11,6 +11,7 @@ mod append;
 pub mod event;
 pub mod index;
 mod load;
+pub mod lookup;
 pub mod marks;
 mod membership;
 mod overlays;

@@ -12,14 +12,14 @@ use super::{
     recover::Recover,
     stuck::Redriving,
 };
-use crate::cells;
+use crate::{cells, conversation::lookup::Lookup};
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
-    ids::LogId,
+    ids::{LogId, MessageId},
     internal::{
         Command, PartitionQuery, RangeQuery, RawEvent, Read, ReadOutcome, Table, TimeQuery,
-        read::Query,
+        command::Op, read::Query,
     },
     v1::ErrorReason,
 };
@@ -65,10 +65,10 @@ pub(super) struct FactRead {
     pub waiting: (Arc<Edge>, Box<Command>),
 }
 
-/// Ids of events stored since a time, page by page.
+/// Ids that are looked up in the events stored since a time, page by page.
 pub(super) struct IdsRead {
     pub log: LogId,
-    pub since_ms: u64,
+    pub lookup: Lookup,
     pub searched: bool,
     pub waiting: (Arc<Edge>, Box<Command>),
 }
@@ -210,6 +210,7 @@ impl Shard {
         self.conversation_command(&fact.waiting.0, fact.waiting.1);
     }
 
+    /// Looks the ids that a command names up in the log, from a time on.
     pub(super) fn read_ids(
         &mut self,
         log: LogId,
@@ -219,39 +220,41 @@ impl Shard {
         let Some(conversation) = self.conversation_mut(&log) else {
             return;
         };
-        let head = conversation.loaded_from_seq().saturating_sub(1);
-        let ids = IdsRead {
-            log,
-            since_ms,
-            searched: false,
-            waiting,
+        let named = match &waiting.1.op {
+            Some(Op::Append(append)) => [&append.client_message_id, &append.predecessor_id],
+            _ => return,
         };
+        let named = named.into_iter().filter_map(|id| MessageId::from_wire(id));
+        let lookup = conversation.look_up(since_ms, named);
         let query = TimeQuery {
             log_id: log.to_bytes(),
             time_ms: since_ms,
-            head,
+            head: lookup.last_seq,
+        };
+        let ids = IdsRead {
+            log,
+            lookup,
+            searched: false,
+            waiting,
         };
         self.read(Query::Time(query), Purpose::Ids(Box::new(ids)));
     }
 
     fn ids_read(&mut self, mut ids: IdsRead, outcome: ReadOutcome) {
-        let since_ms = ids.since_ms;
         let read = events(&outcome.events);
-        let Some(conversation) = self.conversation_mut(&ids.log) else {
-            return self.conversation_command(&ids.waiting.0, ids.waiting.1);
-        };
-        let last_seq = conversation.loaded_from_seq().saturating_sub(1);
+        ids.lookup.take(&read);
+        let last_seq = ids.lookup.last_seq;
         let next_seq = match read.last() {
             Some(last) => last.seq + 1,
             None if ids.searched || outcome.seq == 0 => last_seq + 1,
             None => outcome.seq,
         };
-        // Ids come in before the floor falls: a page alone must not make others look fresh.
         if next_seq > last_seq {
-            conversation.read_back(&read, since_ms);
+            if let Some(conversation) = self.conversation_mut(&ids.log) {
+                conversation.learn(ids.lookup);
+            }
             return self.conversation_command(&ids.waiting.0, ids.waiting.1);
         }
-        conversation.remember_ids(&read);
         ids.searched = true;
         let query = match range(&ids.log, next_seq, last_seq) {
             Query::Range(query) => Query::Range(RangeQuery {
@@ -295,3 +298,7 @@ fn fault_of(outcome: &ReadOutcome) -> Fault {
     };
     Fault::new(reason, outcome.message.clone())
 }
+
+#[cfg(test)]
+#[path = "reads_tests.rs"]
+mod tests;
