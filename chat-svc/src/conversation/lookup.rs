@@ -1,8 +1,8 @@
 //! Lookups: ids that the index cannot speak for are looked up in the log (P3).
 //!
 //! The shard reads the events from a time on, page by page, and gives them to a [`Lookup`]; then
-//! the index learns what of them it asked for: all ids, if there is room for all, or only those that
-//! are wanted now.
+//! the index learns what of them it asked for: all ids, if there is room for all, or only those
+//! that are wanted now.
 //!
 //! Invariant: what is learnt was read whole, and nothing that the reading could have missed was
 //! stored meanwhile; else it is read again.
