@@ -157,13 +157,15 @@ pub fn cargo_deny(repo: &Repo) -> Result<PathBuf, Failure> {
 
 /// `redis-server`: the machine's own. In CI, and for root, it is fetched where apt-get may: the
 /// package that holds the program without starting it as a service, so that nothing listens but
-/// what is started here.
-pub fn redis_server(repo: &Repo) -> Result<(), Failure> {
+/// what is started here. Answers what to start.
+pub fn redis_server(repo: &Repo) -> Result<PathBuf, Failure> {
     let ours = directory(repo).join("bin/redis-server");
-    let ours = ours.to_string_lossy();
-    let is_installed = |program: &str| command::is_installed(program, "--version");
-    if is_installed("redis-server") || is_installed(&ours) {
-        return Ok(());
+    let is_installed =
+        |program: &Path| command::is_installed(&program.to_string_lossy(), "--version");
+    for program in [Path::new("redis-server"), &ours] {
+        if is_installed(program) {
+            return Ok(program.to_owned());
+        }
     }
     let advice = "install Redis 7 (Debian: apt-get install redis-server)";
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
@@ -182,23 +184,14 @@ pub fn redis_server(repo: &Repo) -> Result<(), Failure> {
     }
     // One program under two names; it looks at the one that it is called by.
     std::fs::create_dir_all(directory(repo).join("bin"))?;
-    if !Path::new(&*ours).is_symlink() {
-        symlink(REDIS_PROGRAM, &*ours)?;
+    if !ours.is_symlink() {
+        symlink(REDIS_PROGRAM, &ours)?;
     }
     if is_installed(&ours) {
-        return Ok(());
+        return Ok(ours);
     }
     let text = format!("{REDIS_PACKAGE} has no {REDIS_PROGRAM} that can serve; {advice}");
     Err(Failure::missing(text))
-}
-
-/// Where [`redis_server`] found it.
-pub fn redis_program(repo: &Repo) -> PathBuf {
-    let ours = directory(repo).join("bin/redis-server");
-    match ours.exists() {
-        true => ours,
-        false => PathBuf::from("redis-server"),
-    }
 }
 
 /// The cargo that started us.

@@ -4,8 +4,8 @@
 //! index keeps the greatest ids and two bounds: what it has not read, and the greatest id that it
 //! has forgotten. Single older ids are learnt from the log (`lookup`).
 //!
-//! Invariant: an id above the floor that is not in the index was never stored. A fresh send's id
-//! lies above the floor, so it reads nothing.
+//! Invariant: an id above both bounds that is not in the index was never stored. A fresh send's id
+//! lies above them, so it reads nothing.
 
 use heddle_proto::ids::MessageId;
 use std::collections::{BTreeMap, HashMap};
@@ -50,6 +50,7 @@ pub struct Index {
     forgotten: Option<MessageId>,
     /// Ids below either of which is known whether they were stored.
     learnt: HashMap<MessageId, Option<Known>>,
+    /// Whether a lookup may have missed something: see [`Index::changes`].
     changes: u64,
 }
 

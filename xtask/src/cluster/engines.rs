@@ -13,13 +13,12 @@ use super::{POLL, READY_WITHIN, all_run, logs};
 use crate::cassandra;
 use crate::check::Failure;
 use crate::repo::Repo;
-use crate::tools;
 
 /// Redis among the processes.
 const REDIS: &str = "redis-1";
 
 /// Starts Redis, and waits for it; its URL.
-pub fn redis(repo: &Repo, dir: &Path) -> Result<String, Failure> {
+pub fn redis(program: &Path, dir: &Path) -> Result<String, Failure> {
     let port = FreePorts::default().any()?;
     let process = Process::at(dir.join(REDIS));
     let arguments = [
@@ -30,8 +29,7 @@ pub fn redis(repo: &Repo, dir: &Path) -> Result<String, Failure> {
         "--save",
         "",
     ];
-    let program = tools::redis_program(repo);
-    process.define(&program, &arguments.map(str::to_owned))?;
+    process.define(program, &arguments.map(str::to_owned))?;
     process.start()?;
     let deadline = Instant::now() + READY_WITHIN;
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {

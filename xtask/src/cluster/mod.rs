@@ -157,18 +157,17 @@ fn up(repo: &Repo, dir: &Path, options: &Up) -> Outcome {
         chat: options.chat.into(),
         gateway: options.gateway.into(),
     };
-    if !options.no_redis {
-        tools::redis_server(repo)?;
-    }
+    let redis_server = match options.no_redis {
+        true => None,
+        false => Some(tools::redis_server(repo)?),
+    };
     build(options.release)?;
     let data = dir.join("data");
     fs::create_dir_all(&data)?;
     let heddle = program(repo, options.release, "heddle");
     let token = token(&heddle, &data)?;
-    let redis = match options.no_redis {
-        true => None,
-        false => Some(engines::redis(repo, dir)?),
-    };
+    let redis = redis_server.map(|program| engines::redis(&program, dir));
+    let redis = redis.transpose()?;
     let data = data.display();
     let stores = Stores {
         dir: data.to_string(),
