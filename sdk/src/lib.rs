@@ -45,7 +45,7 @@ pub use client::{Client, ClientBuilder, Page, Snapshot};
 pub use error::{Error, Reason};
 pub use heddle_proto::ids::{LogId as ConversationId, MessageId};
 pub use heddle_proto::v1;
-pub use outbox::store::{FileOutbox, OutboxStore};
+pub use outbox::store::{FileOutbox, OutboxStore, StoreFuture};
 pub use outbox::{Outgoing, Ticket};
 pub use session::{
     ACK_BYTES, ACK_EVENTS, ACK_INTERVAL_MS, AckMode, MARK_INTERVAL_MS, OUTBOX_LEN_MAX, SendOutcome,

@@ -1,7 +1,7 @@
 //! One device of the mixed workload: reads all, does something at random, goes away, comes back.
 //!
 //! Invariant: a message is recorded under its id before the session has it, and stays pending until
-//! it is answered, over however many sessions.
+//! it is answered, over however many sessions; an answer that a session took with it is unknown.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heddle_proto::v1::{self, state_change};
-use heddle_sdk::{Client, Outgoing, SendOutcome, Session, Update};
+use heddle_sdk::{Client, MessageId, SendOutcome, Session, SessionHandle, Update};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::Code;
 
+use super::kept::Kept;
 use super::{Shared, acts, observe};
 use crate::checker::{Kind, Mark, Outcome};
 use crate::target::Target;
@@ -50,7 +51,7 @@ pub fn view(shared: &SharedView) -> MutexGuard<'_, View> {
 }
 
 pub(super) struct Pending {
-    pub outgoing: Outgoing,
+    pub id: MessageId,
     pub record: u32,
     /// An answer may have been lost with a connection.
     pub lost: bool,
@@ -74,6 +75,9 @@ pub struct Actor {
     /// What the end of a run must know.
     pub view: SharedView,
     pub(super) session: Option<Session>,
+    /// The session that was left, perhaps not over yet.
+    left: Option<SessionHandle>,
+    kept: Kept,
     cursor: Option<v1::Cursor>,
     asked_us: u64,
     pub(super) pending: VecDeque<Pending>,
@@ -104,6 +108,8 @@ impl Actor {
             home,
             view: SharedView::default(),
             session: None,
+            left: None,
+            kept: Kept::default(),
             // From the beginning of the mailbox: groups were made before.
             cursor: Some(v1::Cursor::default()),
             asked_us: 0,
@@ -145,20 +151,46 @@ impl Actor {
     }
 
     async fn come(&mut self) -> Result<(), heddle_sdk::Error> {
+        if let Some(left) = self.left.take() {
+            left.closed().await;
+        }
         self.asked_us = self.shared.now_us();
         let opening = self
             .client
             .session()
             .resume(self.cursor)
+            .outbox_store(self.kept.clone())
             .backoff(Target::backoff());
-        let session = opening.open().await?;
-        for pending in &mut self.pending {
-            // The outbox is larger than what a device has pending.
-            let _ = session.send_nowait(pending.outgoing.clone());
-            pending.lost = true;
-        }
-        self.session = Some(session);
+        self.forget_settled();
+        self.session = Some(opening.open().await?);
         Ok(())
+    }
+
+    /// Of what the last session settled without having been read, the answer is unknown; what it
+    /// did not settle, the next one sends.
+    fn forget_settled(&mut self) {
+        for mut pending in std::mem::take(&mut self.pending) {
+            if self.kept.has(pending.id) {
+                pending.lost = true;
+                self.pending.push_back(pending);
+            } else {
+                self.settle(&pending, Outcome::Unknown);
+            }
+        }
+    }
+
+    fn settle(&self, pending: &Pending, outcome: Outcome) {
+        let shared = &self.shared;
+        shared.outstanding.fetch_sub(1, Ordering::Relaxed);
+        let acknowledged = u64::from(matches!(outcome, Outcome::Ok(_)));
+        shared
+            .acknowledged
+            .fetch_add(acknowledged, Ordering::Relaxed);
+        let now_us = shared.now_us();
+        shared
+            .recorder
+            .lock()
+            .answer(pending.record, outcome, now_us);
     }
 
     async fn tick(&mut self) {
@@ -176,7 +208,7 @@ impl Actor {
             return;
         }
         match self.chance.random_range(0..1000) {
-            0..550 => self.say(),
+            0..550 => self.say().await,
             550..650 => self.change(true, acts::edit),
             650..700 => self.change(true, acts::erase),
             700..830 => self.change(false, acts::react),
@@ -186,7 +218,7 @@ impl Actor {
             _ => {
                 // Errands hold a handle of the session: it goes when they are done.
                 if self.errands.is_empty() {
-                    self.session = None;
+                    self.left = self.session.take().map(|session| session.handle());
                     self.away_ticks = self.chance.random_range(5..60);
                 }
             }
@@ -299,10 +331,7 @@ impl Actor {
         if let Err(error) = &sent.result {
             self.shared.note_error(error);
         }
-        let place = self
-            .pending
-            .iter()
-            .position(|p| p.outgoing.client_message_id == id);
+        let place = self.pending.iter().position(|p| p.id == id);
         let Some(pending) = place.and_then(|place| self.pending.remove(place)) else {
             return;
         };
@@ -311,16 +340,7 @@ impl Actor {
             Err(_) if pending.lost => Outcome::Unknown,
             Err(_) => Outcome::Failed,
         };
-        self.shared.outstanding.fetch_sub(1, Ordering::Relaxed);
-        let acknowledged = matches!(outcome, Outcome::Ok(_));
-        self.shared
-            .acknowledged
-            .fetch_add(u64::from(acknowledged), Ordering::Relaxed);
-        let now_us = self.shared.now_us();
-        self.shared
-            .recorder
-            .lock()
-            .answer(pending.record, outcome, now_us);
+        self.settle(&pending, outcome);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use heddle_proto::v1;
 use heddle_proto::v1::open_session_request::Frame;
-use heddle_sdk::{Outgoing, text};
+use heddle_sdk::{Outgoing, WhenFull, text};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -21,7 +21,7 @@ use crate::checker::{BODY_ERASED, Kind, Outcome, Send, body_hash};
 const REACTIONS: [&str; 3] = ["+1", "heart", "tada"];
 
 impl Actor {
-    pub(super) fn say(&mut self) {
+    pub(super) async fn say(&mut self) {
         let Some(group) = self.any_group() else {
             return;
         };
@@ -46,15 +46,16 @@ impl Actor {
         );
         let record = self.shared.recorder.lock().send(send);
         self.shared.outstanding.fetch_add(1, Ordering::Relaxed);
-        if let Some(session) = &self.session {
-            // Refused only when the outbox is full, which is larger than what a device has pending.
-            let _ = session.send_nowait(outgoing.clone());
-        }
         self.pending.push_back(Pending {
-            outgoing,
+            id: outgoing.client_message_id,
             record,
             lost: false,
         });
+        if let Some(session) = &self.session {
+            // Only a session that has ended refuses it: the outbox is larger than what a device has
+            // pending. The next one finds it in the store.
+            let _ = session.enqueue(outgoing, WhenFull::Fail).await;
+        }
     }
 
     pub(super) fn change(

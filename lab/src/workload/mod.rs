@@ -9,6 +9,7 @@
 mod actor;
 mod acts;
 mod errand;
+mod kept;
 mod observe;
 mod settle;
 

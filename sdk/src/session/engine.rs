@@ -117,9 +117,11 @@ impl Engine {
         // One timer for all that is due, moved only when the next thing is due at another time.
         let mut timer = pin!(tokio::time::sleep_until(self.started));
         loop {
+            // What is settled or has another id must not come again from the store: what is
+            // transmitted now counts on that.
+            self.change_store().await;
             let now_ms = self.now_ms();
             let stalled = self.transmit(&connection, now_ms);
-            self.change_store().await;
             self.hand_over();
             if self.core.token_expiring {
                 self.refresh_token().await;

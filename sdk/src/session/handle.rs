@@ -209,6 +209,15 @@ impl SessionHandle {
         }
     }
 
+    /// Waits until the session is over: nothing more is sent by it, nor taken from its store. The
+    /// next session on that store opens after this.
+    pub async fn closed(&self) {
+        let mut standing = self.standing.clone();
+        let closed = |standing: &Standing| matches!(standing, Standing::Closed(_));
+        // An engine that is gone has closed.
+        let _ = standing.wait_for(closed).await;
+    }
+
     /// Why the last try to connect failed, while the session is not connected.
     pub fn trouble(&self) -> Option<Error> {
         match &*self.standing.borrow() {

@@ -118,7 +118,11 @@ impl SessionBuilder {
         self
     }
 
-    /// Keeps unanswered sends across restarts of the process; what is in it is sent first.
+    /// Keeps unanswered sends across restarts of the process; what is in it is sent first. One
+    /// session at a time: the next one opens once the one before is [`SessionHandle::closed`].
+    ///
+    /// Sends that outlive their session belong here. An application that keeps them itself cannot
+    /// know which were refused while it did not read, and would send those behind later ones.
     pub fn outbox_store(mut self, store: impl OutboxStore) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -245,10 +249,7 @@ impl Session {
         self.handled();
         self.cancel.cancel();
         self.updates.close();
-        let mut standing = self.handle.standing.clone();
-        let closed = |standing: &Standing| matches!(standing, Standing::Closed(_));
-        // An engine that is gone has closed.
-        let _ = standing.wait_for(closed).await;
+        self.handle.closed().await;
     }
 
     fn note(&mut self, update: &Update) {

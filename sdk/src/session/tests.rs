@@ -3,8 +3,8 @@
 use super::*;
 use crate::double::{Double, Stage, at};
 use crate::error::Reason;
-use crate::outbox::store::FileOutbox;
-use crate::{ConversationId, Outgoing, text};
+use crate::outbox::store::{FileOutbox, OutboxStore, StoreFuture};
+use crate::{ConversationId, MessageId, Outgoing, text};
 use heddle_proto::errors::Fault;
 use heddle_proto::v1::{GoAwayReason, ResumeOutcome, open_session_request as up};
 use heddle_proto::v1::{open_session_response as down, result::Outcome};
@@ -169,6 +169,58 @@ async fn a_refusal_is_told_and_the_next_one_goes_on() {
     assert_eq!(refused.result.unwrap_err().field, "send.message.text");
     let stored = until(&mut session, outcome).await;
     assert_eq!((stored.ticket, stored.result.unwrap().seq), (2, 1));
+}
+
+/// A disk that takes its time over each removal.
+struct SlowDisk(FileOutbox);
+
+impl OutboxStore for SlowDisk {
+    fn load(&self) -> StoreFuture<Vec<Outgoing>> {
+        self.0.load()
+    }
+
+    fn put(&self, outgoing: &Outgoing) -> StoreFuture<()> {
+        self.0.put(outgoing)
+    }
+
+    fn remove(&self, id: MessageId) -> StoreFuture<()> {
+        let disk = self.0.clone();
+        Box::pin(async move {
+            // tidy: allow-sleep a slow disk
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            disk.remove(id).await
+        })
+    }
+}
+
+/// Else a crash between the two would send what was refused again, behind what came after it.
+#[tokio::test]
+async fn a_refusal_is_in_the_store_before_the_next_one_goes_on() {
+    let mut double = Double::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = FileOutbox::open(folder.path().join("outbox")).unwrap();
+    let client = client(&double);
+    let opening = quick(&client).outbox_store(SlowDisk(disk.clone()));
+    let session = opening.open().await.unwrap();
+    let (mut stage, _) = double.open(ResumeOutcome::Fresh, 0).await;
+    for word in ["bad", "good"] {
+        let outgoing = session.outgoing(conversation(1), text(word));
+        session.enqueue(outgoing, WhenFull::Wait).await.unwrap();
+    }
+    let (bad, _) = stage.send().await;
+    let (good, sent) = stage.send().await;
+    let refusal = Fault::field("send.message.text", "too bad");
+    stage.refuse(bad, refusal).await;
+    let behind = Fault::new(Reason::PredecessorFailed, "not taken");
+    stage.refuse(good, behind).await;
+    let (_, again) = stage.send().await;
+    assert_eq!(again.client_message_id, sent.client_message_id);
+    let left = disk.load().await.unwrap();
+    let left: Vec<_> = left
+        .iter()
+        .map(|one| one.client_message_id.to_bytes())
+        .collect();
+    assert_eq!(left, [sent.client_message_id]);
 }
 
 #[tokio::test]

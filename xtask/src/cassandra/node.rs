@@ -21,6 +21,11 @@ const POLL: Duration = Duration::from_millis(200);
 const OPTIONS: &[u8] = &[4, 0, 0, 0, 5, 0, 0, 0, 0];
 const SUPPORTED: &[u8] = &[0x84, 0, 0, 0, 6];
 const PID_FILE: &str = "cassandra.pid";
+const SHELL: &str = "sh";
+/// How late the kernel may wake a sleeping thread, threads that it starts included; 50,000 by
+/// default. Idle workers of Cassandra look for work in sleeps of 10 us, thousands a second, which
+/// takes a third of a core of an idle node (docs/operations.md).
+const TIMER_SLACK_NS: u32 = 1_000_000;
 
 /// A node that ends with this value.
 pub struct Node {
@@ -193,14 +198,19 @@ fn spawn(program: &str, arguments: &[String], dir: &Path) -> Result<Child, Failu
 /// even if we are killed.
 fn launcher(lives_on: bool) -> (String, Vec<String>) {
     let (wrapper, arguments): (_, &[&str]) = match lives_on {
-        true => ("setsid", &["java"]),
-        false => ("setpriv", &["--pdeathsig", "KILL", "java"]),
+        true => ("setsid", &[]),
+        false => ("setpriv", &["--pdeathsig", "KILL"]),
     };
+    let slack = format!(
+        "{{ echo {TIMER_SLACK_NS} >/proc/self/timerslack_ns; }} 2>/dev/null; exec \"$0\" \"$@\""
+    );
+    let java = ["-c".to_owned(), slack, "java".to_owned()];
     if !command::is_installed(wrapper, "--version") {
-        return ("java".to_owned(), Vec::new());
+        return (SHELL.to_owned(), java.to_vec());
     }
-    let arguments = arguments.iter().map(|&word| word.to_owned());
-    (wrapper.to_owned(), arguments.collect())
+    let words = arguments.iter().chain(&[SHELL]);
+    let words = words.map(|&word| word.to_owned()).chain(java);
+    (wrapper.to_owned(), words.collect())
 }
 
 fn speaks_cql(address: SocketAddr) -> bool {
