@@ -53,8 +53,10 @@ impl Ours {
                 "heddle".to_owned()
             }
             Ours::Cluster(cluster) => {
-                let index = turn(&cluster.names(""), number);
-                cluster.kill(index).unwrap_or_default()
+                // Engines come after the services, and are not ours to take in turn.
+                let mut names = cluster.names("");
+                names.truncate(cluster.len());
+                cluster.kill(turn(&names, number)).unwrap_or_default()
             }
         }
     }

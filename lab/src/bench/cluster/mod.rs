@@ -114,7 +114,8 @@ async fn start(options: &ClusterOptions) -> Result<(Cluster, ClusterWatch), Benc
         (&name[..], setting)
     });
     let rates = RATES.map(|setting| ("gateway", setting.to_owned()));
-    let settings: Vec<_> = metrics.chain(rates).collect();
+    let workers = SERVICES.map(|service| (service, workers(options.size())));
+    let settings: Vec<_> = metrics.chain(rates).chain(workers).collect();
     let cluster = Cluster::start_with(&programs, options.size(), &settings, None).await?;
     let started = cluster.names("");
     places.retain(|(name, _)| started.contains(name));
@@ -123,6 +124,20 @@ async fn start(options: &ClusterOptions) -> Result<(Cluster, ClusterWatch), Benc
         metrics: places.into_iter().map(|(_, place)| place).collect(),
     };
     Ok((cluster, watch))
+}
+
+/// No more threads in all than cores, if that may be: they would only wake each other.
+fn workers(size: Size) -> String {
+    let Size {
+        history,
+        presence,
+        notify,
+        chat,
+        gateway,
+    } = size;
+    let processes = history + presence + notify + chat + gateway;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("process.worker_threads={}", (cores / processes).max(1))
 }
 
 /// Everything that uses CPU for messages; a node that is not ours is named by its process.
@@ -207,6 +222,10 @@ fn setting(options: &ClusterOptions, cluster: &Cluster) -> Setting {
         },
         rounds: options.rounds(),
         load_s: options.load_s(),
-        raised: RATES.map(str::to_owned).to_vec(),
+        raised: RATES
+            .map(str::to_owned)
+            .into_iter()
+            .chain([workers(options.size())])
+            .collect(),
     }
 }

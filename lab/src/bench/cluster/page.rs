@@ -66,7 +66,7 @@ pub fn render(figures: &Figures, setting: &Setting) -> String {
     }
     let raised = setting.raised.iter().map(|raised| format!("`{raised}`"));
     let raised: Vec<_> = raised.collect();
-    let _ = writeln!(page, "\nRaised for the bench: {}.", raised.join(", "));
+    let _ = writeln!(page, "\nSet for the bench: {}.", raised.join(", "));
     page
 }
 
