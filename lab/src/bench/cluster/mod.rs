@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use heddle_plan::Size;
 use tokio_util::sync::CancellationToken;
 
 use self::figures::{CROWD, Figures, Round, STEPS, Step};
@@ -114,7 +115,7 @@ async fn start(options: &ClusterOptions) -> Result<(Cluster, ClusterWatch), Benc
         (&name[..], setting)
     });
     let rates = RATES.map(|setting| ("gateway", setting.to_owned()));
-    let workers = SERVICES.map(|service| (service, workers(options.size())));
+    let workers = SERVICES.map(|service| (service, worker_threads(options.size())));
     let settings: Vec<_> = metrics.chain(rates).chain(workers).collect();
     let cluster = Cluster::start_with(&programs, options.size(), &settings, None).await?;
     let started = cluster.names("");
@@ -127,7 +128,7 @@ async fn start(options: &ClusterOptions) -> Result<(Cluster, ClusterWatch), Benc
 }
 
 /// No more threads in all than cores, if that may be: they would only wake each other.
-fn workers(size: Size) -> String {
+fn worker_threads(size: Size) -> String {
     let Size {
         history,
         presence,
@@ -225,7 +226,7 @@ fn setting(options: &ClusterOptions, cluster: &Cluster) -> Setting {
         raised: RATES
             .map(str::to_owned)
             .into_iter()
-            .chain([workers(options.size())])
+            .chain([worker_threads(options.size())])
             .collect(),
     }
 }
