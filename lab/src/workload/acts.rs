@@ -54,7 +54,7 @@ impl Actor {
         if let Some(session) = &self.session {
             // Only a session that has ended refuses it: the outbox is larger than what a device has
             // pending. The next one finds it in the store.
-            let _ = session.enqueue(outgoing, WhenFull::Fail).await;
+            let _ = session.post(outgoing, WhenFull::Fail).await;
         }
     }
 

@@ -70,28 +70,19 @@ impl SessionHandle {
     /// Queues a message. Messages to one conversation keep the order of queueing. With a store, the
     /// message survives the process once this has answered.
     pub async fn enqueue(&self, outgoing: Outgoing, full: WhenFull) -> Result<Sending, Error> {
-        let permit = match full {
-            WhenFull::Wait => self.outbox_room.clone().acquire_owned().await.ok(),
-            WhenFull::Fail => self.outbox_room.clone().try_acquire_owned().ok(),
-        };
-        let permit = permit.ok_or_else(|| Error::outbox_full(self.outbox_len_max))?;
-        let stored = self.keep(&outgoing).await?;
         let (reply, answer) = oneshot::channel();
         let client_message_id = outgoing.client_message_id;
-        let tag = Tag {
-            reply: Some(reply),
-            permit,
-            stored,
-        };
-        let command = Command::Send { outgoing, tag };
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| Error::closed())?;
+        self.queue(outgoing, full, Some(reply)).await?;
         Ok(Sending {
             client_message_id,
             answer,
         })
+    }
+
+    /// Queues a message as [`Self::enqueue`] does; what becomes of it comes as `Update::Sent`, among
+    /// what else the session tells.
+    pub async fn post(&self, outgoing: Outgoing, full: WhenFull) -> Result<(), Error> {
+        self.queue(outgoing, full, None).await
     }
 
     /// Queues a message without waiting; what becomes of it comes as `Update::Sent`. For load
@@ -234,6 +225,30 @@ impl SessionHandle {
             reply: None,
             permit: room.map_err(|_| Error::closed())?,
             stored: true,
+        };
+        let command = Command::Send { outgoing, tag };
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| Error::closed())
+    }
+
+    async fn queue(
+        &self,
+        outgoing: Outgoing,
+        full: WhenFull,
+        reply: Option<oneshot::Sender<Result<Sent, Error>>>,
+    ) -> Result<(), Error> {
+        let permit = match full {
+            WhenFull::Wait => self.outbox_room.clone().acquire_owned().await.ok(),
+            WhenFull::Fail => self.outbox_room.clone().try_acquire_owned().ok(),
+        };
+        let permit = permit.ok_or_else(|| Error::outbox_full(self.outbox_len_max))?;
+        let stored = self.keep(&outgoing).await?;
+        let tag = Tag {
+            reply,
+            permit,
+            stored,
         };
         let command = Command::Send { outgoing, tag };
         self.commands

@@ -34,7 +34,7 @@ pub enum Update {
         /// The mailbox's head when the connection was made.
         head: v1::Cursor,
     },
-    /// What became of a message given to `send_nowait`.
+    /// What became of a message given to `post` or `send_nowait`, or found in the store.
     Sent(Box<SendOutcome>),
     /// The server wants the device elsewhere, or gone.
     GoAway(Box<v1::GoAway>),
