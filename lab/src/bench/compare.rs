@@ -264,7 +264,8 @@ async fn start_heddle(options: &CompareOptions) -> Result<HeddleServer, BenchErr
     Ok(HeddleServer::start(options.program.clone(), server).await?)
 }
 
-async fn start_relay(mode: &str, dir: &Path) -> Result<(Server, String), BenchError> {
+/// A relay in its mode, and where it is.
+pub(super) async fn start_relay(mode: &str, dir: &Path) -> Result<(Server, String), BenchError> {
     let port = free_port()?;
     let data = tempfile::tempdir_in(dir)?.keep();
     let spec = ServerSpec {

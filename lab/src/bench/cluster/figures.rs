@@ -94,6 +94,8 @@ pub struct Figures {
     pub disk: Option<DiskProbe>,
     /// How long Cassandra gathers writes before it syncs its commit log, in milliseconds.
     pub window_ms: f64,
+    /// CPU of a message at the bare relay, at the rate of that load, in microseconds.
+    pub floor_us: BTreeMap<Step, f64>,
     /// What went wrong: load and cause.
     pub failures: Vec<String>,
 }

@@ -57,6 +57,7 @@ fn load(figures: &Figures, step: Step) -> Value {
         "rows_written": of(|round| round.costs.rows_written()),
         "reads": of(|round| round.costs.reads()),
         "services_cpu_us": rounded(figures.services_us(step)),
+        "relay_cpu_us": rounded(figures.floor_us.get(&step).copied()),
         "cpu_us": cpu.collect::<Map<_, _>>(),
         "statements": statements.collect::<Map<_, _>>(),
     })
@@ -83,6 +84,7 @@ mod tests {
         assert_eq!(small["rows_written"], 3.251);
         assert_eq!(small["reads"], 0.5);
         assert_eq!(small["services_cpu_us"], 41.5);
+        assert_eq!(small["relay_cpu_us"], 33.0);
         assert_eq!(small["cpu_us"]["cassandra"], 512.0);
         assert_eq!(small["cpu_us"]["redis"], Value::Null);
         assert_eq!(small["statements"]["lease_write nodes"], 0.001);

@@ -2,13 +2,14 @@
 //! `cargo xtask bench --shape cluster`.
 //!
 //! One cluster for all rounds, since Cassandra's JVM takes long to warm up. [`watch`] looks at its
-//! processes around each load, [`figures`] adds up, [`page`] writes the section of
-//! docs/performance.md, [`json`] the line for machines. The node of Cassandra is the one that
+//! processes around each load, [`floor`] says what the transport alone costs, [`figures`] adds up,
+//! [`page`] writes the section of docs/performance.md, [`json`] the line for machines. The node of Cassandra is the one that
 //! `TEST_CASSANDRA` names.
 //!
 //! Invariant: a load that lost anything has no figure.
 
 mod figures;
+mod floor;
 mod json;
 mod options;
 mod page;
@@ -80,6 +81,9 @@ pub async fn run(options: &ClusterOptions) -> Result<bool, BenchError> {
             keep(&mut figures, step, measured);
         }
     }
+    options.say(format_args!("the bare relay at the same rates"));
+    let load = Duration::from_secs(options.load_s());
+    floor::measure(&mut figures, load, temporary.path()).await?;
     if let Some(path) = &options.page {
         let before = std::fs::read_to_string(path).unwrap_or_default();
         let section = page::render(&figures, &setting(options, &cluster));

@@ -1,0 +1,45 @@
+//! What the transport alone costs at the rates that a cluster reached: the bare relay.
+//!
+//! One process that stores nothing takes as many messages a second from as many people, with
+//! nothing beside it. It sends neither marks nor what tells of them, so it is a floor, not an equal.
+//!
+//! Invariant: measured after the cluster's rounds, since it needs their rates, and while the
+//! cluster has nothing to do.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::figures::{Figures, STEPS, Step};
+use super::{USERS, raise_files};
+use crate::bench::compare::start_relay;
+use crate::bench::{BenchError, drive};
+use crate::load::{LoadError, Plan};
+use crate::relay::client::RelayTransport;
+
+/// Fills in [`Figures::floor_us`].
+pub(super) async fn measure(
+    figures: &mut Figures,
+    load: Duration,
+    dir: &Path,
+) -> Result<(), BenchError> {
+    let (relay, address) = start_relay("bare", dir).await?;
+    let transport = RelayTransport::new(&address).map_err(LoadError::from)?;
+    for step in STEPS {
+        let reached = figures.median(step, |round| Some(round.report.stored_per_second));
+        let Some(rate) = reached.filter(|rate| *rate >= 1.0) else {
+            continue;
+        };
+        let users = match step {
+            Step::Crowd(users) => users,
+            Step::Direct(_) | Step::Paced(_) => USERS,
+        };
+        raise_files(users.into())?;
+        let mut plan = Plan::paced_pairs(users, rate.round() as u32);
+        plan.duration = load;
+        plan.server_pid = relay.pid();
+        let report = drive(&transport, &plan).await?;
+        let used = report.server_cpu_us_per_message;
+        figures.floor_us.extend(used.map(|used| (step, used)));
+    }
+    Ok(())
+}
