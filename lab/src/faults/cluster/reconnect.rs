@@ -3,6 +3,9 @@
 //! While they are away each one misses a message, in a group of a hundred; all are to have resumed
 //! within half a minute, and a minute later gateways are to be as large as before.
 //!
+//! They live on a thread of their own: else they, and not the server, would hold up the devices
+//! whose deliveries are judged beside them, for seconds.
+//!
 //! Invariant: a session counts as back when it has what it missed.
 
 use std::time::{Duration, Instant};
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use heddle_sdk::v1::{Cursor, ResumeOutcome};
 use heddle_sdk::{Client, ConversationId, Outgoing, Session, Update, text};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{sleep, timeout};
 
 use super::super::FaultError;
@@ -28,6 +32,8 @@ const RESUMED_WITHIN: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(60);
 /// How much larger a gateway may be then.
 const GROWTH_MAX_PERCENT: u64 = 10;
+/// What sessions may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(10);
 /// Files beside one for each session.
 const OTHER_FILES: u64 = 1_000;
 
@@ -45,7 +51,9 @@ pub(super) async fn strike(cluster: &Cluster, name: &str, raw: &mut Raw) -> Resu
         let text = format!("{SESSIONS} sessions need as many open files: raise `ulimit -n`");
         return Err(FaultError::Unfit(text));
     }
-    let (mut seats, groups) = gather(cluster.target(), name).await?;
+    let crowd = Crowd::start()?;
+    let gathering = gather(cluster.target().clone(), name.to_owned());
+    let (mut seats, groups) = crowd.run(gathering).await??;
     sleep(CALM).await;
     let before = memory(cluster)?;
     for seat in &mut seats {
@@ -65,16 +73,8 @@ pub(super) async fn strike(cluster: &Cluster, name: &str, raw: &mut Raw) -> Resu
         let sent = speaker.send(outgoing).await;
         sent.map_err(TargetError::refused("a message to those who are away"))?;
     }
-    let begun = Instant::now();
-    let returning = stream::iter(&mut seats)
-        .map(back)
-        .buffer_unordered(SESSIONS);
-    let back = timeout(
-        RESUMED_WITHIN,
-        returning.filter(|it| std::future::ready(*it)).count(),
-    );
-    let took = back.await.ok().filter(|count| *count == SESSIONS);
-    raw.within(took.map(|_| begun.elapsed()), |raw| &mut raw.resumed_max_ms);
+    let (seats, took) = crowd.run(return_all(seats)).await?;
+    raw.within(took, |raw| &mut raw.resumed_max_ms);
     sleep(LATER).await;
     for (before, after) in before.iter().zip(memory(cluster)?) {
         let percent = (after * 100 / before.max(&1)).saturating_sub(100);
@@ -86,14 +86,51 @@ pub(super) async fn strike(cluster: &Cluster, name: &str, raw: &mut Raw) -> Resu
         raw.growth_max_percent = raw.growth_max_percent.max(percent);
         raw.late += u64::from(percent > GROWTH_MAX_PERCENT);
     }
+    drop(seats);
     Ok(())
+}
+
+/// Where the sessions live.
+struct Crowd {
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Crowd {
+    fn start() -> Result<Self, FaultError> {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(|error| FaultError::Unfit(error.to_string()))?;
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, FaultError> {
+        let done = self.handle.spawn(work).await;
+        done.map_err(|error| FaultError::Unfit(error.to_string()))
+    }
+}
+
+/// A runtime must not end within another, so a thread waits for it.
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            std::thread::spawn(move || runtime.shutdown_timeout(GOODBYE));
+        }
+    }
 }
 
 type Groups = Vec<(Client, ConversationId)>;
 
 /// Opens all sessions, then makes the groups: each has an event, so that it has a place to resume
 /// from.
-async fn gather(target: &Target, name: &str) -> Result<(Vec<Seat>, Groups), TargetError> {
+async fn gather(target: Target, name: String) -> Result<(Vec<Seat>, Groups), TargetError> {
+    let target = &target;
     let refused = || TargetError::refused("thousands of sessions");
     let users: Vec<_> = (0..SESSIONS)
         .map(|it| format!("{name}-crowd-{it}"))
@@ -141,6 +178,18 @@ async fn until_event(session: &mut Session) -> bool {
         }
     }
     false
+}
+
+/// How long all took to come back, if they did in time.
+async fn return_all(mut seats: Vec<Seat>) -> (Vec<Seat>, Option<Duration>) {
+    let begun = Instant::now();
+    let returning = stream::iter(&mut seats)
+        .map(back)
+        .buffer_unordered(SESSIONS);
+    let back = returning.filter(|it| std::future::ready(*it)).count();
+    let count = timeout(RESUMED_WITHIN, back).await;
+    let all = count.is_ok_and(|count| count == SESSIONS);
+    (seats, all.then(|| begun.elapsed()))
 }
 
 /// Whether the device resumed and got what it missed.
