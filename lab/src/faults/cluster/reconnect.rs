@@ -135,8 +135,8 @@ async fn gather(target: Target, name: String) -> Result<(Vec<Seat>, Groups), Tar
     let users: Vec<_> = (0..SESSIONS)
         .map(|it| format!("{name}-crowd-{it}"))
         .collect();
-    let opening = stream::iter(&users).map(|user| async move {
-        let client = target.client(user, "phone")?;
+    let opening = stream::iter(users.clone()).map(|user| async move {
+        let client = target.client(&user, "phone")?;
         let session = client.session().backoff(Target::backoff()).open().await;
         let session = session.map_err(refused())?;
         session.handle().connected().await.map_err(refused())?;
