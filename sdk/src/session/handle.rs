@@ -79,8 +79,8 @@ impl SessionHandle {
         })
     }
 
-    /// Queues a message as [`Self::enqueue`] does; what becomes of it comes as `Update::Sent`, among
-    /// what else the session tells.
+    /// Queues a message as [`Self::enqueue`] does; what becomes of it comes as `Update::Sent`, in
+    /// turn with what else the session tells.
     pub async fn post(&self, outgoing: Outgoing, full: WhenFull) -> Result<(), Error> {
         self.queue(outgoing, full, None).await
     }

@@ -1,7 +1,7 @@
 //! What the transport alone costs at the rates that a cluster reached: the bare relay.
 //!
 //! One process that stores nothing takes as many messages a second from as many people, with
-//! nothing beside it. It sends neither marks nor what tells of them, so it is a floor, not an equal.
+//! nothing beside it. It sends neither marks nor what tells of them: it is a floor, not an equal.
 //!
 //! Invariant: measured after the cluster's rounds, since it needs their rates, and while the
 //! cluster has nothing to do.

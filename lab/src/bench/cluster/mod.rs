@@ -3,8 +3,8 @@
 //!
 //! One cluster for all rounds, since Cassandra's JVM takes long to warm up. [`watch`] looks at its
 //! processes around each load, [`floor`] says what the transport alone costs, [`figures`] adds up,
-//! [`page`] writes the section of docs/performance.md, [`json`] the line for machines. The node of Cassandra is the one that
-//! `TEST_CASSANDRA` names.
+//! [`page`] writes the section of docs/performance.md, [`json`] the line for machines. The node of
+//! Cassandra is the one that `TEST_CASSANDRA` names.
 //!
 //! Invariant: a load that lost anything has no figure.
 
