@@ -217,10 +217,10 @@ fn keep(
                 .or_default()
                 .push(report);
         }
-        Ok(report) => figures.failures.push(format!(
-            "{server} {load}: {} refused, {} unanswered, {} deliveries missing of {} sends",
-            report.refused, report.unanswered, report.missing_deliveries, report.sent
-        )),
+        Ok(report) => {
+            let failure = format!("{server} {load}: {}", report.losses());
+            figures.failures.push(failure);
+        }
         Err(error) => figures.failures.push(format!("{server} {load}: {error}")),
     }
 }

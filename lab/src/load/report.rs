@@ -42,4 +42,12 @@ impl LoadReport {
     pub fn is_complete(&self) -> bool {
         self.refused == 0 && self.unanswered == 0 && self.missing_deliveries == 0
     }
+
+    /// What one that is not complete lost, in words.
+    pub fn losses(&self) -> String {
+        format!(
+            "{} refused, {} unanswered, {} deliveries missing of {} sends",
+            self.refused, self.unanswered, self.missing_deliveries, self.sent
+        )
+    }
 }

@@ -226,11 +226,7 @@ impl SessionHandle {
             permit: room.map_err(|_| Error::closed())?,
             stored: true,
         };
-        let command = Command::Send { outgoing, tag };
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| Error::closed())
+        self.hand_in(outgoing, tag).await
     }
 
     async fn queue(
@@ -250,11 +246,13 @@ impl SessionHandle {
             permit,
             stored,
         };
+        self.hand_in(outgoing, tag).await
+    }
+
+    async fn hand_in(&self, outgoing: Outgoing, tag: Tag) -> Result<(), Error> {
         let command = Command::Send { outgoing, tag };
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| Error::closed())
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| Error::closed())
     }
 
     async fn request_permit(&self) -> Result<OwnedSemaphorePermit, Error> {

@@ -3,14 +3,16 @@
 //! One process that stores nothing takes as many messages a second from as many people, with
 //! nothing beside it. It sends neither marks nor what tells of them: it is a floor, not an equal.
 //!
-//! Invariant: measured after the cluster's rounds, since it needs their rates, and while the
-//! cluster has nothing to do.
+//! Measured after the cluster's rounds, since it needs their rates, and while the cluster has
+//! nothing to do.
+//!
+//! Invariant: as of the cluster, a load that lost anything has no figure.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::figures::{Figures, STEPS, Step};
-use super::{USERS, raise_files};
+use super::figures::{Figures, STEPS};
+use super::users;
 use crate::bench::compare::start_relay;
 use crate::bench::{BenchError, drive};
 use crate::load::{LoadError, Plan};
@@ -29,17 +31,23 @@ pub(super) async fn measure(
         let Some(rate) = reached.filter(|rate| *rate >= 1.0) else {
             continue;
         };
-        let users = match step {
-            Step::Crowd(users) => users,
-            Step::Direct(_) | Step::Paced(_) => USERS,
-        };
-        raise_files(users.into())?;
-        let mut plan = Plan::paced_pairs(users, rate.round() as u32);
+        let mut plan = Plan::paced_pairs(users(step), rate.round() as u32);
         plan.duration = load;
         plan.server_pid = relay.pid();
-        let report = drive(&transport, &plan).await?;
-        let used = report.server_cpu_us_per_message;
-        figures.floor_us.extend(used.map(|used| (step, used)));
+        match drive(&transport, &plan).await {
+            Ok(report) if report.is_complete() => {
+                let used = report.server_cpu_us_per_message;
+                figures.floor_us.extend(used.map(|used| (step, used)));
+            }
+            Ok(report) => {
+                let failure = format!("the bare relay, {step}: {}", report.losses());
+                figures.failures.push(failure);
+            }
+            Err(error) => {
+                let failure = format!("the bare relay, {step}: {error}");
+                figures.failures.push(failure);
+            }
+        }
     }
     Ok(())
 }

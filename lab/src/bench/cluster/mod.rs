@@ -159,12 +159,19 @@ fn processes(cluster: &Cluster, cassandra: Option<u32>) -> Vec<(&'static str, u3
 
 fn plan(step: Step, options: &ClusterOptions) -> Plan {
     let mut plan = match step {
-        Step::Crowd(users) => Plan::pairs(users, 1),
-        Step::Direct(in_flight) => Plan::pairs(USERS, in_flight),
-        Step::Paced(rate) => Plan::paced_pairs(USERS, rate),
+        Step::Crowd(_) => Plan::pairs(users(step), 1),
+        Step::Direct(in_flight) => Plan::pairs(users(step), in_flight),
+        Step::Paced(rate) => Plan::paced_pairs(users(step), rate),
     };
     plan.duration = Duration::from_secs(options.load_s());
     plan
+}
+
+fn users(step: Step) -> u32 {
+    match step {
+        Step::Crowd(users) => users,
+        Step::Direct(_) | Step::Paced(_) => USERS,
+    }
 }
 
 /// Where the disk is looked at meanwhile: beside the load whose latencies are held to its syncs.
@@ -204,10 +211,10 @@ fn keep(figures: &mut Figures, step: Step, measured: Result<Round, BenchError>) 
         Ok(round) if round.report.is_complete() => {
             figures.rounds.entry(step).or_default().push(round);
         }
-        Ok(Round { report, .. }) => figures.failures.push(format!(
-            "{step}: {} refused, {} unanswered, {} deliveries missing of {} sends",
-            report.refused, report.unanswered, report.missing_deliveries, report.sent
-        )),
+        Ok(round) => {
+            let failure = format!("{step}: {}", round.report.losses());
+            figures.failures.push(failure);
+        }
         Err(error) => figures.failures.push(format!("{step}: {error}")),
     }
 }
