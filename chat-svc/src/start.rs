@@ -41,7 +41,7 @@ pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
     };
     let (clock, own) = (SystemClock::shared(), tasks.child("chat"));
     let service = ChatService::start_node(config.chat, cluster, history, notify, clock, own);
-    let (routes, health) = Health::add_to(service.routes()).await;
+    let (routes, health) = Health::add_to(service.routes(), &[SERVICE]).await;
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
     let guarded = Guarded::only(routes, &config.layers, CALLERS);
     let address = serve(listener, server, &serving, guarded, &sockets)?;

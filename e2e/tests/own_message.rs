@@ -104,8 +104,9 @@ async fn a_chat_node_that_hangs_is_told_and_does_not_take_the_gateway_out() -> R
         };
         eventually(what, ask).await
     };
+    let serves = || async { is_serving(url.clone()).await.ok()?.then_some(()) };
+    eventually("the gateway is ready", serves).await;
     let (arrived, lost) = more("messages arrive", 3, 0).await;
-    assert!(is_serving(url.clone()).await?);
 
     cluster.signal_node(0, "STOP").await?;
     let (_, lost) = more("messages are lost", arrived, lost + 3).await;

@@ -2,7 +2,7 @@
 
 use crate::{
     config::GatewayOptions,
-    server::{Gateway, Links},
+    server::{Gateway, Links, SERVICES},
     web::web_layer,
 };
 use heddle_kit::{
@@ -66,7 +66,7 @@ pub async fn start(context: Context<GatewayProcess>) -> Result<(), StartError> {
     let clock = SystemClock::shared();
     let web = web_layer(&config.gateway.web);
     let gateway = Gateway::new(config.gateway, links, clock, &tasks.child("gateway"))?;
-    let (routes, health) = Health::add_to(gateway.routes()?).await;
+    let (routes, health) = Health::add_to(gateway.routes()?, &SERVICES).await;
     let service = web.layer(Guarded::new(routes, &config.layers));
     let tls = tls::outside(&config.tls, &tasks)?;
     let listener = TcpListener::bind(config.listen).await?;

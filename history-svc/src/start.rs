@@ -147,7 +147,7 @@ async fn start(driver: &dyn Driver, context: Context<HistoryProcess>) -> Result<
             (door.routes(), Some(store))
         }
     };
-    let (routes, health) = Health::add_to(routes).await;
+    let (routes, health) = Health::add_to(routes, &[SERVICE]).await;
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
     let guarded = Guarded::only(routes, &config.layers, CALLERS);
     let listener = TcpListener::bind(config.listen).await?;

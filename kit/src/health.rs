@@ -23,20 +23,17 @@ pub struct Health {
 }
 
 impl Health {
-    /// Adds the health service to `routes`. The server as a whole (the empty name) is not ready
-    /// until [`Health::serving`] has been called.
-    pub async fn add_to(routes: Routes) -> (Routes, Self) {
+    /// Adds the health service to `routes`, which offer these services (full names). Neither they
+    /// nor the server as a whole (the empty name) are ready until [`Health::serving`] has been
+    /// called; whoever asks before hears so, and never that there is no such service.
+    pub async fn add_to(routes: Routes, services: &[&str]) -> (Routes, Self) {
         let (reporter, service) = tonic_health::server::health_reporter();
-        reporter
-            .set_service_status("", ServingStatus::NotServing)
-            .await;
-        (
-            routes.add_service(service),
-            Self {
-                reporter,
-                known: Mutex::default(),
-            },
-        )
+        let health = Self {
+            reporter,
+            known: Mutex::default(),
+        };
+        health.tell(services, false).await;
+        (routes.add_service(service), health)
     }
 
     /// The server and these of its services (full names) are ready.

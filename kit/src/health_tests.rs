@@ -8,9 +8,11 @@ use tonic_reflection::pb;
 
 #[tokio::test]
 async fn services_are_ready_between_start_and_drain() {
-    let (routes, health) = Health::add_to(Routes::default()).await;
+    let (routes, health) = Health::add_to(Routes::default(), &["one", "two"]).await;
     let link = Link::local(routes);
-    assert_eq!(health_of(link.clone(), "").await, Ok(false));
+    for name in ["", "one", "two"] {
+        assert_eq!(health_of(link.clone(), name).await, Ok(false));
+    }
     health.serving(&["one", "two"]).await;
     assert_eq!(health_of(link.clone(), "").await, Ok(true));
     health.set("one", false).await;

@@ -26,7 +26,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 
 /// The health service, which says that `name` is ready.
 pub async fn routes(name: &str) -> Routes {
-    let (routes, health) = Health::add_to(Routes::default()).await;
+    let (routes, health) = Health::add_to(Routes::default(), &[name]).await;
     health.serving(&[name]).await;
     routes
 }

@@ -151,7 +151,7 @@ pub async fn start(context: Context<NotifyProcess>) -> Result<(), StartError> {
     let inside = Inside::load(&config.tls, config.listen, &tasks)?;
     let listener = TcpListener::bind(config.listen).await?;
     let service = NotifyService::open(config.notify, SystemClock::shared(), &tasks).await?;
-    let (routes, health) = Health::add_to(service.routes()).await;
+    let (routes, health) = Health::add_to(service.routes(), &[SERVICE_NAME]).await;
     let routes = add_reflection(routes, &[ALL_DESCRIPTORS])?;
     let guarded = Guarded::only(routes, &config.layers, CALLERS);
     let address = serve(listener, inside.server, &config.serve, guarded, &tasks)?;

@@ -149,12 +149,10 @@ pub async fn start(context: Context<PresenceProcess>) -> Result<(), StartError> 
     let inside = Inside::load(&config.tls, config.listen, &tasks)?;
     let listener = TcpListener::bind(config.listen).await?;
     let service = PresenceService::open(config.presence, SystemClock::shared(), &tasks).await?;
-    let (routes, health) = Health::add_to(service.routes()).await;
+    let (routes, health) = Health::add_to(service.routes(), &[SERVICE_NAME]).await;
     let routes = add_reflection(routes, &[ALL_DESCRIPTORS])?;
     let guarded = Guarded::only(routes, &config.layers, CALLERS);
     let address = serve(listener, inside.server, &config.serve, guarded, &tasks)?;
-    // Whoever asks meanwhile hears that presence is not serving yet.
-    health.set(SERVICE_NAME, false).await;
     service.ready().await;
     health.serving(&[SERVICE_NAME]).await;
     tracing::info!(%address, "presence serves gateways");

@@ -104,7 +104,7 @@ pub async fn start_with(
     let sockets = tasks.child("server");
     let gateway = Gateway::new(config.gateway, links, clock, &tasks.child("gateway"))?;
 
-    let (routes, health) = Health::add_to(gateway.routes()?).await;
+    let (routes, health) = Health::add_to(gateway.routes()?, &heddle_gateway::SERVICES).await;
     config.layers.adopt_traces = false;
     config.serve.accept.accept_http1 = true;
     let service = web.layer(Guarded::new(routes, &config.layers));
