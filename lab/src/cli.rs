@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchOptions, cluster::ClusterOptions, compare::CompareOptions};
 use crate::faults::cluster::{Kind, RollingOptions};
-use crate::faults::{self, FaultError, cycles::CycleOptions, power::PowerOptions};
+use crate::faults::{self, FaultError, cycles::CycleOptions};
+use crate::faults::{drain::DrainOptions, power::PowerOptions};
 use crate::process::network;
 use crate::profile::{self, ProfileOptions};
 use crate::relay::{Mode, serve};
@@ -71,6 +72,8 @@ enum Command {
     Reconnect(CycleOptions),
     /// Drain and start again every process, one after the other
     Rolling(RollingOptions),
+    /// Drain every process in turn under a paced load, and say how long sends are held up
+    Drain(DrainOptions),
     /// Cut a chat node off from history, from gateways or from its peers, one way and both
     Partition(CycleOptions),
     /// Kill what pushes depend on, and let the provider fall into bad moods
@@ -152,6 +155,7 @@ async fn perform(command: Command) -> Result<bool, Failure> {
         Command::Reconnect(options) => strike(Kind::Reconnect, &options).await,
         Command::Partition(options) => strike(Kind::Partition, &options).await,
         Command::Rolling(options) => Ok(faults::cluster::roll(&options).await?),
+        Command::Drain(options) => Ok(faults::drain::run(&options).await?),
         Command::Push(options) => Ok(faults::push::run(&options).await?),
         Command::Power(options) => Ok(faults::power::run(&options).await?),
         Command::Full(options) => Ok(faults::full::run(&options).await?),

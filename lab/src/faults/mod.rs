@@ -2,9 +2,9 @@
 //!
 //! [`kill`] sends SIGKILL at random instants under the mixed workload, [`cluster`] strikes engines
 //! and whole clusters, [`power`] cuts the power of the disk under it, [`full`] lets the disk fill
-//! up, [`push`] kills what pushes depend on; [`cycles`] is what they share, [`probe`] a client that
-//! never repeats, [`readback`] what it was told, [`image`] the disk whose power can be cut, and
-//! [`control`] shows that the cut loses what was not synced.
+//! up, [`push`] kills what pushes depend on, [`drain`] times planned drains; [`cycles`] is what all
+//! share, [`probe`] a client that never repeats, [`readback`] what it was told, [`image`] the disk
+//! whose power can be cut, and [`control`] shows that the cut loses what was not synced.
 //!
 //! Invariant: a cycle counts only when enough was acknowledged in it, and verdicts are the
 //! checker's alone.
@@ -12,6 +12,7 @@
 pub mod cluster;
 pub mod control;
 pub mod cycles;
+pub mod drain;
 pub mod full;
 pub mod image;
 pub mod kill;

@@ -1,13 +1,15 @@
 //! The Heddle that is driven: where it is, who its users are, and, where it is ours, its process.
 //!
 //! Used by the benches, the replay and the fault suites. [`tokens`] mints what users sign in with,
-//! [`server`] owns a process, [`cluster`] several, [`conversation`] reads what was said, [`transport`] is the load driver's way in.
+//! [`server`] owns a process, [`cluster`] several, [`conversation`] reads what was said,
+//! [`transport`] is the load driver's way in, [`sdk_transport`] the one that survives its gateway.
 //!
 //! Invariant: everything goes through the public API; nothing here knows what a server is made of.
 
 pub mod cluster;
 pub mod conversation;
 pub mod engines;
+pub mod sdk_transport;
 pub mod server;
 pub mod tokens;
 pub mod transport;
