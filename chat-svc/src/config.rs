@@ -39,8 +39,6 @@ heddle_kit::config! {
         pub heads_interval_ms: u64 = 5_000,
         /// Length of a window of notes, in milliseconds: what a take-over replays at least.
         pub note_window_ms: u32 = 5_000,
-        /// Delete notes that no longer count; off where the store lets them expire.
-        pub delete_notes: bool = true,
         /// Conversations, and as many mailboxes, that a shard keeps in memory.
         pub logs_max: usize = 50_000,
         /// Commands and events that may wait for one log to be loaded.

@@ -26,6 +26,8 @@ use crate::row::Row;
 ///   or not the returned futures are polled; those of one call in the order of the vector.
 /// - **Read what was committed.** A read begun after an answer sees what was answered; rows and
 ///   cells of one commit appear at once.
+/// - **Notes may expire.** A delete of a cell in `NOTES` says that it no longer counts; a store may
+///   keep it until it expires.
 /// - **Never a wrong byte.** A record that is not what was written is an error, not an answer.
 pub trait EventStore: Send + Sync + 'static {
     /// Raises the epoch of shards for a new owner; answers the epochs, durable, in their order.

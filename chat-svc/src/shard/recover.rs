@@ -244,15 +244,13 @@ impl Shard {
         self.forget_notes(oldest);
     }
 
-    /// Deletes notes of windows that no longer count, where the store does not let them expire.
+    /// Deletes notes of windows that no longer count; a store may let them expire instead.
     fn forget_notes(&mut self, oldest: u64) {
         let kept = self.timers.notes.split_off(&oldest);
         let gone = std::mem::replace(&mut self.timers.notes, kept);
-        if self.around.config.delete_notes {
-            let keys = gone.into_values().flatten();
-            self.batch
-                .cells(keys.map(|(partition, log)| cells::no_note(partition, log)));
-        }
+        let keys = gone.into_values().flatten();
+        self.batch
+            .cells(keys.map(|(partition, log)| cells::no_note(partition, log)));
     }
 
     /// The window of the oldest note of a log whose work is open. Of a log that was dropped and

@@ -130,7 +130,8 @@ pub async fn form(inner: &Inner, mut commit: Commit) -> Result<Formed, Refusal> 
         .into_iter()
         .map(|log_id| (log_id, Commit::default()))
         .collect();
-    for cell in last_of_each(commit.cells) {
+    let cells = last_of_each(commit.cells).into_iter();
+    for cell in cells.filter(|cell| !expires_by_itself(cell)) {
         match log_of(&cell).and_then(|log_id| after.get_mut(&log_id)) {
             Some(after) => after.cells.push(cell),
             None => formed.cells.push(cell),
@@ -293,6 +294,12 @@ fn log_of(cell: &Cell) -> Option<LogId> {
         | Table::DeadLetters
         | Table::Unspecified => None,
     }
+}
+
+/// A note that no longer counts: its table lets it expire, and a queue of deletes would cost as
+/// much as the notes themselves.
+fn expires_by_itself(cell: &Cell) -> bool {
+    cell.delete && cell.table == i32::from(Table::Notes)
 }
 
 /// Of several writes of one cell in a commit the last one counts.

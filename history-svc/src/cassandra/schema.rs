@@ -37,6 +37,8 @@ const FIRST_TABLES: usize = 13;
 
 /// How long a dead letter is kept, in seconds: 30 days.
 const DEAD_LETTERS_TTL_S: u32 = 2_592_000;
+/// How long a note is kept, in seconds: 10 days, longer than any outage. None is ever deleted.
+const NOTES_TTL_S: u32 = 864_000;
 
 /// The bucket of a row is that of its first seq; its events may reach into the next one.
 pub fn bucket(first_seq: u64) -> i64 {
@@ -85,6 +87,12 @@ pub const MIGRATIONS: &[Migration] = &[
         about: "chat nodes that no gateway reaches",
         readers_from: 1,
         statements: fourth,
+    },
+    Migration {
+        version: 5,
+        about: "notes expire",
+        readers_from: 1,
+        statements: fifth,
     },
 ];
 
@@ -150,6 +158,12 @@ fn fourth(keyspace: &str) -> Vec<String> {
     )]
 }
 
+fn fifth(keyspace: &str) -> Vec<String> {
+    vec![format!(
+        "ALTER TABLE {keyspace}.notes WITH default_time_to_live = {NOTES_TTL_S}"
+    )]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,7 +190,8 @@ mod tests {
             assert_eq!(migration.version, index as i32 + 1);
             assert!(migration.readers_from <= migration.version);
             for statement in (migration.statements)("k") {
-                assert!(statement.contains(" IF NOT EXISTS "), "{statement}");
+                let sets = statement.starts_with("ALTER TABLE k.notes WITH ");
+                assert!(sets || statement.contains(" IF NOT EXISTS "), "{statement}");
             }
         }
     }

@@ -101,7 +101,32 @@ pub async fn what_is_sent_is_counted(driver: DynDriver) {
     let sent = sent.map(|statement| statement.sent.count());
     assert_eq!(sent, [1, 2, 2, 0, 1, 0]);
     assert_eq!(statements.epochs_read.sent.count(), before + 1);
+    a_note_is_left_to_expire(&bench, &store, epoch).await;
+    let notes = statements.cells(Table::Notes as u8).unwrap();
+    let sent = [&notes.write, &notes.delete].map(|statement| statement.sent.count());
+    assert_eq!(sent, [1, 0]);
     bench.remove().await;
+}
+
+/// Its delete is taken and not sent, and the node knows when the note ends.
+async fn a_note_is_left_to_expire(bench: &Bench, store: &contract::Store, epoch: u64) {
+    for delete in [false, true] {
+        let mut noted = commit(1, epoch, Vec::new());
+        noted.cells.push(Cell {
+            table: Table::Notes.into(),
+            partition: log(1).to_bytes(),
+            delete,
+            ..Cell::default()
+        });
+        put_ok(store, noted).await;
+    }
+    let session = bench.session().await;
+    let text = format!("SELECT TTL(value) FROM {}.notes", bench.config.keyspace);
+    let left: Vec<(Option<i32>,)> = ask(&*session, &text, &[]).await.unwrap();
+    let [(Some(left_s),)] = left[..] else {
+        panic!("{left:?}")
+    };
+    assert!(left_s > 9 * 86_400, "{left_s} s");
 }
 
 /// What the node holds was written at epoch * 2^32 and a bit, not at some clock's time.
