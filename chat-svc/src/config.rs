@@ -19,7 +19,7 @@ heddle_kit::config! {
         /// How often the lease is renewed, in milliseconds.
         pub lease_renewal_ms: u64 = 1_000,
         /// How long a node that drains waits for others to take its shards, in milliseconds.
-        pub leave_max_ms: u64 = 1_000,
+        pub leave_max_ms: u64 = 2_500,
         /// Frames of commands that may wait for one shard; what comes on top is refused.
         pub queue_len_max: usize = 1024,
         /// Members of a group.

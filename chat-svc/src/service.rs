@@ -20,7 +20,7 @@ use heddle_proto::{
     errors::Fault,
     ids::LogId,
     internal::{
-        Command, EdgeRequest, EdgeResponse, PeerRequest, PeerResponse,
+        Command, EdgeRequest, EdgeResponse, LiveNode, PeerRequest, PeerResponse,
         shard_service_server::{ShardService, ShardServiceServer},
     },
     v1::ErrorReason,
@@ -32,13 +32,16 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 /// The largest frame taken from a gateway, in bytes.
 pub const EDGE_FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What other nodes have said and the lease's keeper has not heard yet, at most; beyond that it
+/// waits for their leases.
+const SAID_LEN_MAX: usize = 64;
 
 /// chat-svc: order and fan-out.
 #[derive(Clone)]
@@ -50,6 +53,8 @@ pub struct ChatService {
     announcements: Arc<Announcements>,
     placement: Arc<watch::Sender<Arc<Placement>>>,
     renew: Arc<Notify>,
+    said: mpsc::Sender<LiveNode>,
+    joined: CancellationToken,
 }
 
 /// What is around a node that shares the shards with others.
@@ -79,7 +84,7 @@ impl ChatService {
         Self::begin(&config, placement, links, clock, tasks, (owners, ending))
     }
 
-    /// Starts a node that shares the shards with others, by leases.
+    /// Starts a node that shares the shards with others, by leases, from [`ChatService::join`] on.
     pub fn start_node(
         config: ChatConfig,
         cluster: Cluster,
@@ -94,7 +99,11 @@ impl ChatService {
         let links = (history.clone(), notify.into());
         let incarnation = clock.now_ms();
         let shards = (owners.clone(), ending.clone());
-        let service = Self::begin(&config, nobody, links, clock, tasks.clone(), shards);
+        let (said, heard) = mpsc::channel(SAID_LEN_MAX);
+        let service = Self {
+            said,
+            ..Self::begin(&config, nobody, links, clock, tasks.clone(), shards)
+        };
         let (queues, renew) = (service.shards.clone(), service.renew.clone());
         let me = Me {
             node: config
@@ -111,12 +120,23 @@ impl ChatService {
             peers: Peers::new((cluster.link, cluster.tls), queues, renew, tasks),
             owned: service.announcements.watch(),
             gateways: service.gateways.streams(),
+            heard,
             placement: service.placement.clone(),
             renew: service.renew.clone(),
         };
-        let stopping = owners.stopping().clone();
-        owners.spawn("lease-keeper", keeper.run(stopping, ending));
+        let (stopping, joined) = (owners.stopping().clone(), service.joined.clone());
+        owners.spawn("lease-keeper", async move {
+            tokio::select! {
+                () = joined.cancelled() => keeper.run(stopping, ending).await,
+                () = stopping.cancelled() => ending.cancel(),
+            }
+        });
         service
+    }
+
+    /// Others can reach this node: from now on it wants shards. Who gives it some tells it so.
+    pub fn join(&self) {
+        self.joined.cancel();
     }
 
     /// Tells `health` whether this node has, or may be given, shards: while it holds its lease.
@@ -155,6 +175,9 @@ impl ChatService {
             announcements: Announcements::new(shard_count),
             placement: Arc::new(watch::Sender::new(Arc::new(placement))),
             renew: Arc::default(),
+            // Nobody listens where a node is alone.
+            said: mpsc::channel(1).0,
+            joined: CancellationToken::new(),
         };
         let peers: Vec<_> = service
             .shards
@@ -301,7 +324,8 @@ impl ShardService for ChatService {
         &self,
         request: Request<Streaming<PeerRequest>>,
     ) -> Result<Response<Self::PeerStream>, Status> {
-        let (door, frames) = PeerDoor::new(self.shards.clone(), self.renew.clone());
+        let hints = (self.renew.clone(), self.said.clone());
+        let (door, frames) = PeerDoor::new(self.shards.clone(), hints);
         let reading = door.read(request.into_inner(), self.tasks.stopping().clone());
         self.tasks.spawn_contained("peer-reader", reading);
         Ok(Response::new(Box::pin(frames)))

@@ -45,6 +45,7 @@ pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
     let guarded = Guarded::only(routes, &config.layers, CALLERS);
     let address = serve(listener, server, &serving, guarded, &sockets)?;
+    service.join();
     service.watch_health(health, &tasks);
     tracing::info!(%address, "serving shards");
     Ok(())

@@ -17,14 +17,21 @@ use heddle_proto::internal::{
     Commit, CommitRequest, CommitResponse, Read, ReadRequest, ReadResponse,
     store_service_client::StoreServiceClient,
 };
-use std::time::Duration;
-use tokio::sync::mpsc;
+use std::{pin::pin, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tonic::{Status, Streaming};
 
 /// The largest frame taken from history-svc, in bytes.
 pub const STORE_FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long to wait before a lost link is tried again, in milliseconds.
 pub const RETRY_DELAY_MS: u64 = 200;
+/// A link that was up for so long counts as good: who stands in for it is tried at once.
+const GOOD_AFTER: Duration = Duration::from_secs(1);
+/// How long commits under way are waited for once reads have ended.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
 /// An id's upper bits say which shard it belongs to.
 const SHARD_BITS: u32 = 48;
 
@@ -58,7 +65,9 @@ pub struct StoreOutboxes {
 
 /// Keeps the link up until the service stops.
 pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
+    let mut failed = 0;
     loop {
+        let begun = Instant::now();
         let session = serve_once(&history, &shards);
         tokio::select! {
             () = tasks.stopping().cancelled() => return,
@@ -70,6 +79,14 @@ pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: T
         // Before the shards hear of it: they take themselves again at the one that is next.
         history.failed();
         tell_all(&shards, || StoreInput::Lost).await;
+        failed = if begun.elapsed() < GOOD_AFTER {
+            failed + 1
+        } else {
+            1
+        };
+        if failed < history.count() {
+            continue;
+        }
         tokio::select! {
             () = tasks.stopping().cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(RETRY_DELAY_MS)) => {}
@@ -93,11 +110,16 @@ async fn serve_once(history: &AnyOf, shards: &[mpsc::Sender<StoreInput>]) -> Res
         history: index,
     };
     tell_all(shards, || StoreInput::Connected(outboxes.clone())).await;
-    tokio::try_join!(
-        commit_outcomes(&mut commit_answers, shards),
-        read_outcomes(&mut read_answers, shards),
-    )?;
-    Ok(())
+    let commits = commit_outcomes(&mut commit_answers, shards);
+    let mut commits = pin!(commits);
+    tokio::select! {
+        ended = &mut commits => ended,
+        ended = read_outcomes(&mut read_answers, shards) => {
+            // A history-svc that drains still answers the commits that it has.
+            drop(timeout(LAST_ANSWERS, commits).await);
+            ended
+        }
+    }
 }
 
 async fn tell_all(shards: &[mpsc::Sender<StoreInput>], input: impl Fn() -> StoreInput) {

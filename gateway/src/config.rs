@@ -53,8 +53,9 @@ heddle_kit::config! {
         pub return_spread_ms: u64 = 3_000,
         /// How often the presence of all sessions is refreshed (milliseconds).
         pub presence_refresh_ms: u64 = 15_000,
-        /// How long open sessions may take to end in a drain (milliseconds).
-        pub drain_max_ms: u64 = 2_000,
+        /// How long open sessions may take to end in a drain (milliseconds): longer by two seconds
+        /// than they take to come back, and less than half of the process's grace.
+        pub drain_max_ms: u64 = 5_000,
         /// A session that has been open for so long is asked to come back, here or at another
         /// gateway, up to a tenth earlier at random (milliseconds); 0: never.
         pub session_age_max_ms: u64 = 43_200_000,

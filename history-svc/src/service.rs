@@ -23,6 +23,7 @@ use heddle_proto::internal::{
     TakeShardsResponse,
 };
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -104,12 +105,8 @@ impl StoreService for StoreDoor {
         };
         let stopping = self.tasks.stopping().clone();
         let frames = request.into_inner();
-        self.tasks.spawn_contained("commit stream", async move {
-            tokio::select! {
-                () = link.run(frames) => {}
-                () = stopping.cancelled() => {}
-            }
-        });
+        self.tasks
+            .spawn_contained("commit stream", link.run(frames, stopping));
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -188,16 +185,17 @@ struct CommitLink {
 }
 
 impl CommitLink {
-    async fn run(mut self, mut frames: Streaming<CommitRequest>) {
+    /// Takes frames until the peer or the service ends; what was begun is finished and answered.
+    async fn run(mut self, mut frames: Streaming<CommitRequest>, stopping: CancellationToken) {
         let mut open = true;
         while open || !self.in_flight.is_empty() {
             tokio::select! {
                 Some(outcomes) = self.in_flight.next() => self.answer(outcomes),
                 frame = frames.next(), if open => match frame {
                     Some(Ok(CommitRequest { commits })) => self.take(commits),
-                    // What was begun is finished and answered, if the peer still listens.
                     Some(Err(_)) | None => open = false,
                 },
+                () = stopping.cancelled(), if open => open = false,
             }
         }
     }

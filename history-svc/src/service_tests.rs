@@ -165,6 +165,38 @@ async fn more_than_may_be_in_flight_is_refused_not_delayed() {
 }
 
 #[tokio::test]
+async fn what_was_begun_is_answered_at_a_drain() {
+    let mut door = door(|config| config.commits_in_flight_max = 1).await;
+    let epoch = door.take().await;
+    door.store
+        .faults()
+        .delay(std::time::Duration::from_millis(300));
+    let (send, mut answers) = door.commits().await;
+    for seq in 1..=2 {
+        let commits = vec![commit(seq, epoch, vec![batch(log(1), seq, 1)])];
+        send.send(CommitRequest { commits }).await.unwrap();
+    }
+    // The second is refused since the first is under way.
+    let frame = answers.message().await.unwrap().unwrap();
+    assert_eq!(
+        (frame.outcomes[0].id, frame.outcomes[0].status()),
+        (2, CommitStatus::Refused)
+    );
+    let draining = door.tasks.drain(std::time::Duration::from_secs(5));
+    let (aborted, answer) = tokio::join!(draining, answers.message());
+    let outcomes = answer.unwrap().unwrap().outcomes;
+    assert_eq!(
+        (outcomes[0].id, outcomes[0].status()),
+        (1, CommitStatus::Committed)
+    );
+    assert!(
+        answers.message().await.unwrap().is_none(),
+        "no more are taken"
+    );
+    assert_eq!(aborted, 0);
+}
+
+#[tokio::test]
 async fn answers_larger_than_what_may_wait_all_come() {
     let mut door = door(|config| config.answers_bytes_max = 4_096).await;
     let epoch = door.take().await;

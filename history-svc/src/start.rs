@@ -132,6 +132,9 @@ pub async fn perform_over(
 
 async fn start(driver: &dyn Driver, context: Context<HistoryProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
+    // Before the store's: what is born first is drained last, so streams end in good order while
+    // their connections still live.
+    let sockets = tasks.child("server");
     let own = tasks.child("history");
     let inside = Inside::load(&config.tls, config.listen, &own)?;
     let (routes, cassandra) = match config.store {
@@ -151,13 +154,7 @@ async fn start(driver: &dyn Driver, context: Context<HistoryProcess>) -> Result<
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
     let guarded = Guarded::only(routes, &config.layers, CALLERS);
     let listener = TcpListener::bind(config.listen).await?;
-    let address = serve(
-        listener,
-        inside.server,
-        &config.serve,
-        guarded,
-        &tasks.child("server"),
-    )?;
+    let address = serve(listener, inside.server, &config.serve, guarded, &sockets)?;
     health.serving(&[SERVICE]).await;
     if let Some(store) = cassandra {
         let stopping = own.stopping().clone();

@@ -9,10 +9,10 @@ use crate::shard::input::{PeerInput, Reply, ShardQueues};
 use heddle_kit::link::{Outbox, OutboxOptions, outbox};
 use heddle_proto::{
     ids::LogId,
-    internal::{FanOut, FanOutAck, PeerMark, PeerRequest, PeerResponse},
+    internal::{FanOut, FanOutAck, LiveNode, PeerMark, PeerRequest, PeerResponse},
 };
 use std::{collections::HashSet, sync::Arc};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -22,6 +22,7 @@ pub struct PeerDoor {
     queues: Arc<[ShardQueues]>,
     acks: Arc<Outbox<FanOutAck>>,
     renew: Arc<Notify>,
+    said: mpsc::Sender<LiveNode>,
     /// Pairs of shards of which everything on this stream was taken.
     whole: HashSet<(u32, u32)>,
 }
@@ -30,7 +31,7 @@ impl PeerDoor {
     /// A new stream, and the frames that answer it.
     pub fn new(
         queues: Arc<[ShardQueues]>,
-        renew: Arc<Notify>,
+        (renew, said): (Arc<Notify>, mpsc::Sender<LiveNode>),
     ) -> (
         Self,
         impl Stream<Item = Result<PeerResponse, Status>> + Send,
@@ -40,6 +41,7 @@ impl PeerDoor {
             queues,
             acks: Arc::new(acks),
             renew,
+            said,
             whole: HashSet::new(),
         };
         (door, frames)
@@ -66,6 +68,10 @@ impl PeerDoor {
     }
 
     fn frame(&mut self, frame: PeerRequest) {
+        if let Some(standing) = frame.standing {
+            // Without room its lease says it, a moment later.
+            let _full = self.said.try_send(standing);
+        }
         if frame.renew {
             self.renew.notify_one();
         }

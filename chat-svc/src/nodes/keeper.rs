@@ -2,11 +2,12 @@
 //!
 //! At a drain it says that the node leaves, waits until its shards are released and taken by
 //! others, and only then lets the service end. What changes here is told to peers at once, so that
-//! nobody waits for a renewal.
+//! nobody waits for a renewal: what is given away even while its last commit is under way, which
+//! takes less time than raising an epoch, and is fenced should it take more.
 //!
 //! Invariant: a node that could not renew for a whole lease serves nothing.
 
-use super::{Placement, peers::Peers, placement, reach::Reach};
+use super::{Placement, Target, peers::Peers, placement, reach::Reach, turns::Turns};
 use crate::{config::ChatConfig, store_link};
 use heddle_kit::AnyOf;
 use heddle_proto::internal::{LeaseRequest, LiveNode};
@@ -16,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub struct Keeper {
     pub owned: watch::Receiver<BTreeSet<u32>>,
     /// How many gateways' streams there are.
     pub gateways: watch::Receiver<usize>,
+    /// What other nodes say of themselves before their leases do.
+    pub heard: mpsc::Receiver<LiveNode>,
     /// What the shards follow.
     pub placement: Arc<watch::Sender<Arc<Placement>>>,
     /// Somebody knows that a renewal would tell something new.
@@ -62,10 +65,15 @@ struct Renewals {
     renewed: Instant,
     lapses: u64,
     version: u64,
-    leaving: bool,
+    /// In whose turn shards are given away, once the node leaves.
+    leaving: Option<Turns>,
     reach: Reach,
     /// What the others were told last: the shards held, leaving, cut off.
     told: Option<(BTreeSet<u32>, bool, bool)>,
+    /// Who has a lease, and what of it was heard since.
+    nodes: Vec<LiveNode>,
+    /// Renewals that failed, one after the other.
+    failed: usize,
     /// Shards that belong here and that another still holds, and since when.
     waiting: HashMap<u32, Instant>,
 }
@@ -78,22 +86,28 @@ impl Keeper {
             renewed: Instant::now(),
             lapses: 0,
             version: 1,
-            leaving: false,
+            leaving: None,
             reach: Reach::default(),
             told: None,
+            nodes: Vec::new(),
+            failed: 0,
             waiting: HashMap::new(),
         };
         let interval = Duration::from_millis(self.config.lease_renewal_ms);
         loop {
-            let renewed = self.renew(&mut state).await;
-            let pause = match renewed {
+            let pause = match self.renew(&mut state).await {
                 Ok(_) => interval,
+                // Another history-svc may know.
+                Err(_) if state.failed < self.history.count() => Duration::ZERO,
                 Err(_) => interval.min(Duration::from_millis(RETRY_MS)),
             };
             let due = Instant::now() + pause;
             let cut_off_at = state.reach.cut_off_at().filter(|at| *at > Instant::now());
             tokio::select! {
+                // What was heard before the hint to renew that came with it.
+                biased;
                 () = stopping.cancelled() => break,
+                Some(standing) = self.heard.recv() => self.hear(&mut state, standing),
                 () = self.renew.notified() => {}
                 _ = self.owned.changed() => {}
                 Ok(()) = self.gateways.changed() => {}
@@ -110,7 +124,9 @@ impl Keeper {
 
     /// Gives all shards to the others.
     async fn leave(&mut self, state: &mut Renewals) {
-        state.leaving = true;
+        let now = Instant::now();
+        let half = Duration::from_millis(self.config.leave_max_ms / 2);
+        state.leaving = Some(Turns::new(now, now + half));
         let mut others = Vec::new();
         loop {
             if let Ok(nodes) = self.renew(state).await {
@@ -168,34 +184,32 @@ impl Keeper {
         let owned = self.owned.borrow_and_update().clone();
         state.reach.see(*self.gateways.borrow_and_update(), asked);
         let cut_off = state.reach.is_cut_off(asked);
-        let wishes = (state.leaving, cut_off);
+        let leaving = state.leaving.is_some();
+        let wishes = (leaving, cut_off);
         let answer = self.ask(self.config.lease_ms, wishes).await;
-        state.version += 1;
-        let shard_count = self.config.shard_count();
-        let lease = Duration::from_millis(u64::from(self.config.lease_ms));
+        let lease = self.lease();
         let nodes = match answer {
             Ok(nodes) => nodes,
             Err(status) => {
+                state.failed += 1;
                 let superseded = status.code() == Code::FailedPrecondition;
                 let ended = superseded || state.renewed.elapsed() >= lease;
                 if ended && !self.placement.borrow().lost {
                     tracing::error!(%status, "no lease: this node serves nothing");
+                    state.version += 1;
+                    let shard_count = self.config.shard_count();
                     let nobody = Placement::nobody(state.version, shard_count, true);
                     self.placement.send_replace(Arc::new(nobody));
                 }
                 return Err(status);
             }
         };
+        state.failed = 0;
         state.lapses += u64::from(asked.duration_since(state.renewed) >= lease);
         state.renewed = asked;
-        self.peers.update(&nodes, &self.me.node);
-        let (version, known) = (state.version, self.peers.nodes());
-        let mut place = Placement::of(version, shard_count, &nodes, &self.me.node, known);
-        state.force(&mut place, lease);
-        place.valid_until = Some(asked + lease);
-        place.lapses = state.lapses;
-        self.placement.send_replace(Arc::new(place));
-        let told = Some((owned, state.leaving, cut_off));
+        state.nodes.clone_from(&nodes);
+        self.place(state);
+        let told = Some((owned, leaving, cut_off));
         if state.told != told {
             if cut_off {
                 tracing::warn!("no gateway reaches this node: others get its shards");
@@ -205,6 +219,54 @@ impl Keeper {
         }
         tracing::trace!(nodes = placement::staying(&nodes).len(), "lease renewed");
         Ok(nodes)
+    }
+
+    /// The shards follow what is known of all nodes.
+    fn place(&mut self, state: &mut Renewals) {
+        self.peers.update(&state.nodes, &self.me.node);
+        state.version += 1;
+        let (shard_count, known) = (self.config.shard_count(), self.peers.nodes());
+        let me = &self.me.node;
+        let mut place = Placement::of(state.version, shard_count, &state.nodes, me, known);
+        let owned = self.owned.borrow().clone();
+        if let Some(turns) = &mut state.leaving {
+            for shard in turns.kept(&state.nodes, &owned, shard_count, Instant::now()) {
+                place.targets[shard as usize] = Target::Here;
+            }
+        }
+        let lease = self.lease();
+        state.force(&mut place, lease);
+        place.valid_until = Some(state.renewed + lease);
+        place.lapses = state.lapses;
+        let stays = owned.iter().copied().filter(|shard| place.is_here(*shard));
+        let standing = LiveNode {
+            node: self.me.node.clone(),
+            incarnation: self.me.incarnation,
+            leaving: state.leaving.is_some(),
+            owned: stays.collect(),
+            ..Default::default()
+        };
+        self.placement.send_replace(Arc::new(place));
+        let gives = standing.owned.len() < owned.len();
+        self.peers.say(gives.then_some(standing));
+    }
+
+    /// Another node holds less than its lease says.
+    fn hear(&mut self, state: &mut Renewals, standing: LiveNode) {
+        let known = state
+            .nodes
+            .iter_mut()
+            .find(|known| known.node == standing.node && known.incarnation == standing.incarnation);
+        let is_live = state.renewed.elapsed() < self.lease() && !self.placement.borrow().lost;
+        if let Some(known) = known.filter(|_| is_live) {
+            known.owned = standing.owned;
+            known.leaving |= standing.leaving;
+            self.place(state);
+        }
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_millis(u64::from(self.config.lease_ms))
     }
 }
 

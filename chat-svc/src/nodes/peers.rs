@@ -37,8 +37,8 @@ pub enum PeerItem {
     FanOut(Box<FanOut>),
     /// For a conversation.
     Mark(PeerMark),
-    /// Renew the lease now.
-    Renew,
+    /// Renew the lease now; how this node stands meanwhile.
+    Renew(Option<Box<LiveNode>>),
 }
 
 /// Another chat node.
@@ -69,7 +69,7 @@ fn size_of(item: &PeerItem) -> usize {
     match item {
         PeerItem::FanOut(fan_out) => fan_out.encoded_len(),
         PeerItem::Mark(mark) => mark.encoded_len(),
-        PeerItem::Renew => 2,
+        PeerItem::Renew(standing) => 2 + standing.as_ref().map_or(0, |it| it.encoded_len()),
     }
 }
 
@@ -79,7 +79,10 @@ fn frame(items: Vec<PeerItem>) -> PeerRequest {
         match item {
             PeerItem::FanOut(fan_out) => frame.fan_outs.push(*fan_out),
             PeerItem::Mark(mark) => frame.marks.push(mark),
-            PeerItem::Renew => frame.renew = true,
+            PeerItem::Renew(standing) => {
+                frame.renew = true;
+                frame.standing = standing.map(|it| *it).or(frame.standing);
+            }
         }
     }
     frame
@@ -93,6 +96,7 @@ pub struct Peers {
     renew: Arc<Notify>,
     tasks: Tasks,
     nodes: BTreeMap<String, Arc<PeerNode>>,
+    standing: Arc<RwLock<Option<LiveNode>>>,
 }
 
 impl Peers {
@@ -110,6 +114,7 @@ impl Peers {
             renew,
             tasks,
             nodes: BTreeMap::new(),
+            standing: Arc::default(),
         }
     }
 
@@ -149,7 +154,7 @@ impl Peers {
             gone: gone.clone(),
         });
         let (queues, renew) = (self.queues.clone(), self.renew.clone());
-        let weak = Arc::downgrade(&peer);
+        let (weak, standing) = (Arc::downgrade(&peer), self.standing.clone());
         let name = node.node.clone();
         self.tasks.spawn_contained("peer-link", async move {
             while !gone.is_cancelled() {
@@ -157,8 +162,17 @@ impl Peers {
                 let Some(peer) = weak.upgrade() else { return };
                 *peer.outbox.write().unwrap_or_else(PoisonError::into_inner) = Some(outbox);
                 drop(peer);
+                let standing = standing
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                let hello = PeerRequest {
+                    renew: true,
+                    standing,
+                    ..Default::default()
+                };
                 let ended = tokio::select! {
-                    ended = serve_once(link.clone(), frames, &queues) => ended,
+                    ended = serve_once(link.clone(), hello, frames, &queues) => ended,
                     () = gone.cancelled() => return,
                 };
                 tracing::info!(name, status = ?ended.err(), "the link to a chat node ended");
@@ -175,9 +189,26 @@ impl Peers {
 
     /// Others should renew their leases now: something has changed.
     pub fn hint(&self) {
+        self.send(None);
+    }
+
+    /// What this node holds, where its lease does not say so yet; those whose stream is still to
+    /// come hear it first thing.
+    pub fn say(&self, standing: Option<LiveNode>) {
+        if standing.is_some() {
+            self.send(standing.as_ref());
+        }
+        *self
+            .standing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
+    fn send(&self, standing: Option<&LiveNode>) {
         for peer in self.nodes.values() {
+            let standing = standing.cloned().map(Box::new);
             // A stream that is still to come begins with the same hint.
-            let _down = peer.send(PeerItem::Renew);
+            let _down = peer.send(PeerItem::Renew(standing));
         }
     }
 }
@@ -185,16 +216,13 @@ impl Peers {
 /// One life of the stream.
 async fn serve_once(
     link: Link,
+    hello: PeerRequest,
     frames: impl futures_util::Stream<Item = PeerRequest> + Send + 'static,
     queues: &[ShardQueues],
 ) -> Result<(), Status> {
     let mut client = ShardServiceClient::new(link)
         .max_decoding_message_size(PEER_FRAME_BYTES_MAX)
         .max_encoding_message_size(PEER_FRAME_BYTES_MAX);
-    let hello = PeerRequest {
-        renew: true,
-        ..Default::default()
-    };
     let frames = stream::once(async { hello }).chain(frames);
     let mut answers = client.peer(frames).await?.into_inner();
     while let Some(frame) = answers.message().await? {

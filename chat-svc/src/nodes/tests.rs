@@ -129,6 +129,7 @@ fn other(owned: impl IntoIterator<Item = u32>) -> Option<Vec<LiveNode>> {
 /// A node, its leases, and a gateway's stream to it.
 struct Node {
     history: History,
+    client: ShardServiceClient<Link>,
     commands: mpsc::Sender<EdgeRequest>,
     frames: Streaming<EdgeResponse>,
     tasks: Tasks,
@@ -160,11 +161,13 @@ impl Node {
         let (tasks, clock) = (Tasks::new("test"), SystemClock::shared());
         let own = tasks.child("chat");
         let service = ChatService::start_node(config, cluster, store, notify, clock, own);
+        service.join();
         let (commands, requests) = mpsc::channel(64);
         let mut client = ShardServiceClient::new(Link::local(service.routes()));
         let frames = client.edge(ReceiverStream::new(requests)).await;
         Self {
             history,
+            client,
             commands,
             frames: frames.unwrap().into_inner(),
             tasks,
@@ -254,6 +257,29 @@ async fn a_shard_that_another_holds_is_not_taken_until_it_is_released() {
     node.others(other([]));
     let owned = node.announces(|owned| !owned.is_empty()).await;
     assert!(owned.len() < SHARDS as usize);
+    node.tasks.drain(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_shard_is_taken_when_its_owner_says_that_it_is_free() {
+    let mut node = Node::start(other(0..SHARDS)).await;
+    let asked = node.history.asked.clone();
+    while asked.lock().unwrap().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*node.history.epochs.lock().unwrap(), 0, "nothing is taken");
+    let standing = other([]).unwrap().remove(0);
+    let (peer, frames) = mpsc::channel(1);
+    let said = PeerRequest {
+        standing: Some(standing),
+        ..Default::default()
+    };
+    peer.send(said).await.unwrap();
+    let answers = node.client.peer(ReceiverStream::new(frames)).await;
+    // Its lease goes on to say that it holds them all.
+    let owned = node.announces(|owned| !owned.is_empty()).await;
+    assert!(owned.len() < SHARDS as usize);
+    drop(answers);
     node.tasks.drain(PATIENCE).await;
 }
 

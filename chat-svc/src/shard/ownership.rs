@@ -123,6 +123,11 @@ impl Shard {
         if elsewhere && self.ownership.is_some() {
             self.roll_back(owner_changing());
             self.give_up();
+            if let Phase::Wanted(_) = self.phase {
+                // The lease still says that it is here: there is nobody to ask.
+                self.phase = Phase::Wanted(0);
+                self.take_if_due();
+            }
         }
         self.resend_reads();
     }

@@ -1,5 +1,8 @@
 //! Reads under way: what was asked of the store, and what to do with the answer.
 //!
+//! What a send waits for goes first. A shard that was just taken loads the mailboxes of all its
+//! sessions, thousands of reads, and an OK needs none of them.
+//!
 //! Invariant: a read is registered until its answer has come; a lost link sends it again.
 
 use super::{
@@ -32,6 +35,9 @@ use std::{
 /// Events read back at once when an old id is looked for.
 const READ_BACK_EVENTS: u32 = 1_000;
 
+/// Reads that no send waits for, at most, while there are others.
+const PATIENT_MAX: usize = 8;
+
 /// How often failed reads are told of, in milliseconds.
 const FAILED_READS_INTERVAL_MS: u64 = 1_000;
 
@@ -57,6 +63,17 @@ pub(super) enum Purpose {
     Preview(Box<PreviewRead>),
 }
 
+impl Purpose {
+    /// No send and no other command of a conversation waits for it.
+    fn is_patient(&self) -> bool {
+        match self {
+            Self::Mailbox(..) | Self::Hole(..) | Self::Stuck(_) => true,
+            Self::Recover(_) | Self::Preview(_) => true,
+            Self::Conversation(..) | Self::Fact(_) | Self::Ids(_) | Self::Hide(_) => false,
+        }
+    }
+}
+
 /// An old event and what became of it.
 pub(super) struct FactRead {
     pub log: LogId,
@@ -76,7 +93,10 @@ pub(super) struct IdsRead {
 /// The reads of a shard.
 pub(super) struct Reads {
     under_way: HashMap<u64, (Read, Purpose)>,
+    /// How many of them are patient.
+    patient: usize,
     queued: VecDeque<(Query, Purpose)>,
+    queued_patient: VecDeque<(Query, Purpose)>,
     max: usize,
     /// Those that failed and were not told of yet, and when that was done last.
     failed: u32,
@@ -87,7 +107,9 @@ impl Reads {
     pub fn new(max: usize) -> Self {
         Self {
             under_way: HashMap::new(),
+            patient: 0,
             queued: VecDeque::new(),
+            queued_patient: VecDeque::new(),
             max,
             failed: 0,
             told_ms: 0,
@@ -102,20 +124,46 @@ impl Reads {
 
     /// Forgets all: the state that they were for is gone. What they were for comes back.
     pub fn take_all(&mut self) -> Vec<Purpose> {
+        self.patient = 0;
         let under_way = std::mem::take(&mut self.under_way).into_values();
         let queued = std::mem::take(&mut self.queued).into_iter();
+        let queued = queued.chain(std::mem::take(&mut self.queued_patient));
         let purposes = under_way.map(|(_, purpose)| purpose);
         purposes.chain(queued.map(|(_, purpose)| purpose)).collect()
+    }
+
+    /// Whether one more may be under way.
+    fn has_room(&self, patient: bool) -> bool {
+        let alone = self.under_way.len() == self.patient && self.queued.is_empty();
+        let most = if alone { self.max } else { PATIENT_MAX };
+        self.under_way.len() < self.max && (!patient || self.patient < most)
+    }
+
+    /// The next that waits and may go.
+    fn next(&mut self) -> Option<(Query, Purpose)> {
+        if self.has_room(false)
+            && let Some(next) = self.queued.pop_front()
+        {
+            return Some(next);
+        }
+        self.has_room(true)
+            .then(|| self.queued_patient.pop_front())
+            .flatten()
     }
 }
 
 impl Shard {
     /// Asks the store; at most so many reads are under way, the others wait.
     pub(super) fn read(&mut self, query: Query, purpose: Purpose) {
-        if self.reads.under_way.len() >= self.reads.max {
-            self.reads.queued.push_back((query, purpose));
-            return;
+        let patient = purpose.is_patient();
+        if !self.reads.has_room(patient) {
+            let queued = match patient {
+                true => &mut self.reads.queued_patient,
+                false => &mut self.reads.queued,
+            };
+            return queued.push_back((query, purpose));
         }
+        self.reads.patient += usize::from(patient);
         self.next_id += 1;
         let read = Read {
             id: self.next_id,
@@ -142,7 +190,8 @@ impl Shard {
         let Some((_, purpose)) = self.reads.under_way.remove(&outcome.id) else {
             return;
         };
-        if let Some((query, purpose)) = self.reads.queued.pop_front() {
+        self.reads.patient -= usize::from(purpose.is_patient());
+        while let Some((query, purpose)) = self.reads.next() {
             self.read(query, purpose);
         }
         if outcome.code != 0 {

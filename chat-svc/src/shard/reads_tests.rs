@@ -6,6 +6,7 @@ use crate::{
     shard::{
         bare::{NOW_MS, answer_read, taken_shard},
         conversations::{ConversationSlot, Live},
+        mailboxes::MailboxSlot,
     },
 };
 use heddle_proto::{
@@ -126,4 +127,27 @@ async fn an_id_that_was_forgotten_is_found_in_the_log_and_not_stored_again() {
     sends(&mut shard, id(NOW_MS + 3));
     assert!(is_reading(&shard));
     assert_eq!(shard.batch.event_count(), 0);
+}
+
+/// A shard that was just taken has the mailboxes of all its sessions to load.
+#[tokio::test]
+async fn what_a_send_waits_for_is_read_before_mailboxes() {
+    const USERS: usize = 20;
+    let mut shard = taken_shard();
+    shard.load_conversation(log(), Vec::new());
+    for number in 0..USERS {
+        shard.load_mailbox(format!("user {number}").into(), Vec::new());
+    }
+    assert_eq!(shard.reads.ids().count(), 1 + PATIENT_MAX);
+    shard.load_conversation(LogId::group("bob", &[2; 16]), Vec::new());
+    assert_eq!(
+        shard.reads.ids().count(),
+        2 + PATIENT_MAX,
+        "it does not queue"
+    );
+    while is_reading(&shard) {
+        answer_read(&mut shard, ReadOutcome::default());
+    }
+    let ready = |slot: &&MailboxSlot| matches!(slot, MailboxSlot::Ready(_));
+    assert_eq!(shard.mailboxes.values().filter(ready).count(), USERS);
 }

@@ -128,14 +128,38 @@ async fn who_is_sent_away_is_told_where_else_to_go() {
     let gone = device.gone_away().await;
     assert_eq!(gone.reason(), GoAwayReason::Draining);
     assert_eq!(gone.addresses, ["http://other"]);
-    drop(device);
-    draining.await.unwrap();
+    device
+        .send(1, Up::Send(text(&world, "until it goes")))
+        .await;
+    assert!(matches!(device.result().await, (1, Ok(Outcome::Send(_)))));
+    device.finish();
+    assert!(device.next().await.is_none());
+    assert_eq!(draining.await.unwrap(), 0, "nothing had to be aborted");
     let seen = world.presence.seen();
     let mut said = seen.iter().rev().filter_map(|frame| frame.gateway.as_ref());
     assert!(
         said.next().is_some_and(|last| last.draining),
         "it says that it drains"
     );
+}
+
+#[tokio::test]
+async fn who_does_not_go_is_served_for_a_moment_only() {
+    let world = World::with(|options| {
+        options.public_url = Some("http://this".into());
+        options.return_spread_ms = 0;
+    })
+    .await;
+    let (mut device, _) = Device::open(&world, "ann").await;
+    until("the other gateway is known", || {
+        !world.gateway.elsewhere().is_empty()
+    })
+    .await;
+    let tasks = world.tasks.clone();
+    let draining = tokio::spawn(async move { tasks.drain(Duration::from_secs(20)).await });
+    assert_eq!(device.gone().await, GoAwayReason::Draining);
+    assert!(device.next().await.is_none(), "told once, then the end");
+    assert_eq!(draining.await.unwrap(), 0, "nothing had to be aborted");
 }
 
 #[tokio::test]

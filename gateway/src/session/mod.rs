@@ -207,39 +207,23 @@ impl Session {
 
     /// Sends the device away: a last frame, then the end of the stream.
     pub fn go_away(self: &Arc<Self>, edge: &Edge, reason: GoAwayReason) {
-        if is_leave(reason) && self.lock().leaving {
+        if is_leave(reason) && self.lock().asked_to_go {
             // It has been told, and has had its time.
             return self.end(edge, None, None);
         }
-        self.end(edge, Some(self.away(edge, reason)), None);
+        let away = self.away(edge, reason);
+        self.end(edge, Some(Frame::GoAway(away)), None);
     }
 
-    fn away(&self, edge: &Edge, reason: GoAwayReason) -> Frame {
+    fn away(&self, edge: &Edge, reason: GoAwayReason) -> v1::GoAway {
         let delay_ms = match reason {
             reason if is_leave(reason) => rand::random_range(0..=edge.options.return_spread_ms),
             _ => 0,
         };
-        Frame::GoAway(v1::GoAway {
+        v1::GoAway {
             reason: reason.into(),
             retry_delay: Some(time::duration(delay_ms)),
             addresses: edge.presence.gateways.elsewhere(),
-        })
-    }
-
-    /// The device is told to go, its requests in flight are answered, and then the stream ends.
-    pub fn leave(self: &Arc<Self>, edge: &Edge, reason: GoAwayReason) {
-        let waker = {
-            let mut state = self.lock();
-            if state.leaving || !state.is_open() {
-                None
-            } else {
-                state.leaving = true;
-                state.finishing = true;
-                state.push(Class::Control, self.away(edge, reason))
-            }
-        };
-        if let Some(waker) = waker {
-            waker.wake();
         }
     }
 

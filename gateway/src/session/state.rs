@@ -59,7 +59,9 @@ pub struct State {
     pub phase: Phase,
     /// The device sends no more, or was asked to: the session ends when all is answered.
     pub finishing: bool,
-    /// The server drains: no new requests, no deliveries.
+    /// The device has been asked to go elsewhere.
+    pub asked_to_go: bool,
+    /// It has had its time: no new requests, no deliveries.
     pub leaving: bool,
     queue: VecDeque<(Class, RawOpenSessionResponse)>,
     waker: Option<Waker>,
@@ -90,6 +92,8 @@ pub struct State {
     pub beat_time_ms: u64,
     /// When the session is old and is to end, likewise.
     pub old_time_ms: u64,
+    /// When a session that was asked to go has had its time, likewise.
+    pub leave_time_ms: u64,
     /// When the timer comes, likewise.
     pub timer_ms: u64,
 }
@@ -100,6 +104,7 @@ impl State {
         Self {
             phase: Phase::Opening,
             finishing: false,
+            asked_to_go: false,
             leaving: false,
             queue: VecDeque::new(),
             waker: None,
@@ -118,6 +123,7 @@ impl State {
             warn_time_ms: 0,
             beat_time_ms: 0,
             old_time_ms: u64::MAX,
+            leave_time_ms: u64::MAX,
             timer_ms: 0,
         }
     }

@@ -16,20 +16,28 @@ use heddle_proto::{
     time,
     v1::{self, Cursor, GoAwayReason},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// How long before its end the device is told that its token ends, in milliseconds.
 const WARNING_MS: u64 = 60_000;
 /// How long a session that is told to go may take, in milliseconds.
 const LEAVE_MAX_MS: u64 = 10_000;
+/// How much longer than it was told a device is served that was asked to go, in milliseconds.
+const LEAVE_GRACE_MS: u64 = 1_000;
 /// A token without a sensible end is looked at again after this, in milliseconds.
 const VISIT_MAX_MS: u64 = 60 * 60 * 1000;
+
+fn delay_ms(away: &v1::GoAway) -> u64 {
+    let delay = away.retry_delay.and_then(|delay| delay.try_into().ok());
+    delay.map_or(0, |delay: Duration| delay.as_millis() as u64)
+}
 
 /// What a visit finds to do.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
     TokenExpired,
     HeartbeatMissed,
+    Leave,
     Old,
     Frames(Vec<FrameDue>),
 }
@@ -57,6 +65,9 @@ impl State {
         let silence_max_ms = interval_ms * 2 + interval_ms / 4;
         if self.foreground && !mute && now_ms >= self.heard_time_ms + silence_max_ms {
             return Due::HeartbeatMissed;
+        }
+        if now_ms >= self.leave_time_ms {
+            return Due::Leave;
         }
         if now_ms >= self.old_time_ms {
             self.old_time_ms = now_ms + LEAVE_MAX_MS;
@@ -87,6 +98,7 @@ impl State {
             .expire_time_ms
             .min(warn)
             .min(self.old_time_ms)
+            .min(self.leave_time_ms)
             .min(self.beat_time_ms.max(now_ms + 1));
         let missed = self.heard_time_ms + interval_ms * 2 + interval_ms / 4;
         let next = if self.foreground && missed > now_ms {
@@ -113,6 +125,7 @@ impl Session {
         match due {
             Due::TokenExpired => return self.go_away(edge, GoAwayReason::TokenExpired),
             Due::HeartbeatMissed => return self.go_away(edge, GoAwayReason::HeartbeatMissed),
+            Due::Leave => self.finish_leaving(),
             Due::Old => self.end_of_age(edge),
             Due::Frames(frames) => frames.iter().for_each(|due| self.say(due, now_ms)),
         }
@@ -126,6 +139,44 @@ impl Session {
             return self.go_away(edge, GoAwayReason::MaxAge);
         }
         self.leave(edge, GoAwayReason::MaxAge);
+    }
+
+    /// The device is told to go. Where there is another gateway it is served until it goes, a
+    /// moment longer than it was told at most, so that no send waits for its return; else its
+    /// requests in flight are answered and the stream ends.
+    pub fn leave(self: &Arc<Self>, edge: &Edge, reason: GoAwayReason) {
+        let now_ms = edge.clock.now_ms();
+        let away = self.away(edge, reason);
+        let waker = {
+            let mut state = self.lock();
+            if state.asked_to_go || !state.is_open() {
+                return;
+            }
+            state.asked_to_go = true;
+            state.leave_time_ms = match away.addresses.is_empty() {
+                true => now_ms,
+                false => now_ms + delay_ms(&away) + LEAVE_GRACE_MS,
+            };
+            state.push(Class::Control, Frame::GoAway(away))
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        self.visit(edge, now_ms);
+    }
+
+    /// Requests in flight are answered, and then the stream ends.
+    fn finish_leaving(&self) {
+        let waker = {
+            let mut state = self.lock();
+            state.leave_time_ms = u64::MAX;
+            state.leaving = true;
+            state.finishing = true;
+            state.waker()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     fn say(&self, due: &FrameDue, now_ms: u64) {
@@ -221,6 +272,16 @@ mod tests {
             state.due(500_000 + LEAVE_MAX_MS, INTERVAL_MS, true),
             Due::Old
         );
+    }
+
+    #[test]
+    fn who_was_asked_to_go_has_its_time() {
+        let mut state = state();
+        state.heard_time_ms = 500_000;
+        state.leave_time_ms = 502_000;
+        assert_eq!(state.next_visit(500_000, INTERVAL_MS), 502_000);
+        assert_eq!(state.due(501_999, INTERVAL_MS, true), Due::Frames(vec![]));
+        assert_eq!(state.due(502_000, INTERVAL_MS, true), Due::Leave);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! The epochs of some 64 shards lie in one partition. A commit is verified by a read of it that
 //! began after the commit's rows were stored; whoever comes while a read is under way waits for the
-//! next one, which serves all of them.
+//! next one, which serves all of them. Raises are gathered in the same way: a node that takes many
+//! shards at once asks for each, and waits for one conditional write or two.
 //!
 //! Invariant: an epoch is answered only once it was read back at LOCAL_QUORUM; nothing but a
 //! conditional write ever changes one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 
@@ -20,10 +22,23 @@ use crate::store::StoreError;
 
 /// Raises of one group that are tried, when others raise at the same time.
 const TRIES_MAX: usize = 8;
+/// How long a raise waits for others: shards that one node gives to another come together. A
+/// conditional write takes four windows of the commit log, and who misses one waits for all of it.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// The epochs of one group, or why they cannot be read.
-type Epochs = Arc<Result<HashMap<u32, Raised>, String>>;
+type Read = Result<HashMap<u32, Raised>, String>;
+type Epochs = Arc<Read>;
 type Reading = Shared<BoxFuture<'static, Epochs>>;
+/// What came of a raise, for all who are in it.
+type Outcome = Arc<Result<HashMap<u32, u64>, StoreError>>;
+
+/// A raise that has not begun.
+#[derive(Clone)]
+struct Gathering {
+    shards: Arc<Mutex<Vec<u32>>>,
+    outcome: Shared<BoxFuture<'static, Outcome>>,
+}
 
 /// What the table holds for one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +55,8 @@ struct Group {
     /// Raises from here go one after the other: conditional writes of one partition that meet
     /// each other all start again.
     raising: Arc<tokio::sync::Mutex<()>>,
+    /// The next one, which still takes shards.
+    gathering: Option<Gathering>,
 }
 
 /// The epochs in the store.
@@ -102,30 +119,92 @@ impl EpochTable {
         }
         let raises = by_group
             .into_iter()
-            .map(|(group, shards)| self.raise_group(group, shards));
+            .map(|(group, shards)| self.raise_with_others(group, shards));
         let mut raised = HashMap::new();
         for done in futures_util::future::join_all(raises).await {
-            raised.extend(done?);
+            match &*done {
+                Ok(epochs) => raised.extend(epochs),
+                Err(error) => return Err(error.clone()),
+            }
         }
         let epoch = |shard| raised.get(shard).copied().unwrap_or_default();
         Ok(shards.iter().map(epoch).collect())
     }
 
-    /// All shards of one group with one conditional batch. What came of it is read, not believed:
-    /// an outcome that is unknown is settled by the reading, or by raising again.
-    async fn raise_group(
+    /// In one conditional write with all who come before it begins.
+    async fn raise_with_others(&self, group: i32, shards: Vec<u32>) -> Outcome {
+        loop {
+            match self.gather(group, &shards) {
+                Ok(outcome) => return outcome.await,
+                Err(before) => drop(before.await),
+            }
+        }
+    }
+
+    /// Joins the raise that begins next. One in which somebody else raises one of these shards is
+    /// waited for: each who asks gets an epoch of its own.
+    fn gather(
         &self,
         group: i32,
-        shards: Vec<u32>,
-    ) -> Result<HashMap<u32, u64>, StoreError> {
-        let raising = lock(&self.groups).entry(group).or_default().raising.clone();
-        let _alone = raising.lock().await;
+        shards: &[u32],
+    ) -> Result<Shared<BoxFuture<'static, Outcome>>, Shared<BoxFuture<'static, Outcome>>> {
+        let mut groups = lock(&self.groups);
+        let of_group = groups.entry(group).or_default();
+        if let Some(next) = &of_group.gathering {
+            let mut gathered = next.shards.lock().unwrap_or_else(PoisonError::into_inner);
+            if shards.iter().any(|shard| gathered.contains(shard)) {
+                return Err(next.outcome.clone());
+            }
+            gathered.extend(shards);
+            return Ok(next.outcome.clone());
+        }
+        let gathered = Arc::new(Mutex::new(shards.to_vec()));
+        let raise = Raise {
+            db: self.db.clone(),
+            groups: self.groups.clone(),
+            raising: of_group.raising.clone(),
+            group,
+        };
+        let outcome = raise.run(gathered.clone()).boxed().shared();
+        of_group.gathering = Some(Gathering {
+            shards: gathered,
+            outcome: outcome.clone(),
+        });
+        Ok(outcome)
+    }
+}
+
+/// One conditional write.
+struct Raise {
+    db: SharedDb,
+    groups: Arc<Mutex<HashMap<i32, Group>>>,
+    raising: Arc<tokio::sync::Mutex<()>>,
+    group: i32,
+}
+
+impl Raise {
+    async fn run(self, gathered: Arc<Mutex<Vec<u32>>>) -> Outcome {
+        let _alone = self.raising.lock().await;
+        let reading = read_group(&self.db, self.group);
+        let (before, ()) = tokio::join!(reading, tokio::time::sleep(GATHER));
+        // From here on callers are in the next one.
+        if let Some(of_group) = lock(&self.groups).get_mut(&self.group) {
+            of_group.gathering = None;
+        }
+        let shards = std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner));
+        Arc::new(self.all(shards, before).await)
+    }
+
+    /// All shards with one conditional batch. What came of it is read, not believed: an outcome
+    /// that is unknown is settled by the reading, or by raising again.
+    async fn all(&self, shards: Vec<u32>, before: Read) -> Result<HashMap<u32, u64>, StoreError> {
+        let group = self.group;
         let unknown = |error: String| StoreError::Unknown(error);
-        let mut before = read_group(&self.db, group).await.map_err(unknown)?;
+        let mut before = before.map_err(unknown)?;
         let mut last = "others raise it at the same time".to_owned();
         for _ in 0..TRIES_MAX {
             let by = rand::random::<i64>();
-            if let Err(error) = self.raise_once(group, &shards, &before, by).await {
+            if let Err(error) = self.once(&shards, &before, by).await {
                 last = error;
             }
             let after = read_group(&self.db, group).await.map_err(unknown)?;
@@ -144,9 +223,8 @@ impl EpochTable {
         )))
     }
 
-    async fn raise_once(
+    async fn once(
         &self,
-        group: i32,
         shards: &[u32],
         before: &HashMap<u32, Raised>,
         by: i64,
@@ -162,7 +240,7 @@ impl EpochTable {
             sets.push(vec![
                 (next as i64).into(),
                 by.into(),
-                group.into(),
+                self.group.into(),
                 (shard as i32).into(),
                 epoch.into(),
             ]);
@@ -180,7 +258,7 @@ fn lock(groups: &Mutex<HashMap<i32, Group>>) -> std::sync::MutexGuard<'_, HashMa
     groups.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn read_group(db: &SharedDb, group: i32) -> Result<HashMap<u32, Raised>, String> {
+async fn read_group(db: &SharedDb, group: i32) -> Read {
     type Found = (i32, Option<i64>, Option<i64>);
     let rows: Vec<Found> = db
         .rows(&db.statements.epochs_read, &[group.into()])

@@ -49,6 +49,11 @@ impl AnyOf {
         self.chosen().1
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.links.len()
+    }
+
     /// The one in use, and which that is.
     pub fn chosen(&self) -> (usize, Link) {
         let index = self.index();

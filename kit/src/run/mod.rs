@@ -39,7 +39,7 @@ crate::config! {
         /// Where metrics are served for Prometheus, like `127.0.0.1:9464`; none means nowhere.
         pub metrics_address: Option<std::net::SocketAddr> = None,
         /// How long a drain may take before what is left is cut off (milliseconds).
-        pub grace_ms: u64 = 5_000,
+        pub grace_ms: u64 = 12_000,
         /// Threads that run tasks; 0 means as many as there are cores.
         pub worker_threads: usize = 0,
     sections

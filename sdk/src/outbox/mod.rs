@@ -111,6 +111,11 @@ impl<T> Outbox<T> {
         self.in_flight_max = in_flight_max.max(1);
     }
 
+    /// Whether no send waits for its answer.
+    pub fn is_answered(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// Sends that are not settled.
     pub fn len(&self) -> usize {
         self.len

@@ -7,10 +7,11 @@
 use super::command::Command;
 use super::connection::{Connection, Opening};
 use super::core::{Core, End, StoreChange};
+use super::leaving::Leaving;
 use super::taken::Taken;
 use super::update::Update;
 use crate::outbox::store::OutboxStore;
-use crate::{Backoff, Error, client::Shared, error::Reason};
+use crate::{Backoff, Error, client::Shared};
 use futures_util::FutureExt;
 use heddle_proto::v1;
 use std::pin::pin;
@@ -23,8 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Frames and commands handled before the engine looks at everything else again.
 const BATCH_MAX: usize = 64;
-/// Refusals of the token in a row after which the session gives up.
-const TOKEN_REFUSALS_MAX: u32 = 3;
 /// How long a session that ends waits for the server to hear its last acknowledgement.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -49,6 +48,7 @@ pub(super) struct Engine {
     pub(super) started: Instant,
     pub(super) token_refusals: u32,
     pub(super) elsewhere: Vec<String>,
+    pub(super) leaving: Option<Leaving>,
     /// Of the last connection: the client's count of sessions, then this session's of connections.
     pub(super) attempt: u64,
 }
@@ -89,6 +89,7 @@ impl Engine {
     /// One connection, from dialling to its end; and whether it ever caught up.
     async fn once(&mut self) -> (End, bool) {
         self.attempt += 1;
+        self.leaving = None;
         let opening = Opening {
             resume: self.core.track.cursor(),
             foreground: self.core.foreground,
@@ -121,7 +122,14 @@ impl Engine {
             // transmitted now counts on that.
             self.change_store().await;
             let now_ms = self.now_ms();
-            let stalled = self.transmit(&connection, now_ms);
+            let (now, answered) = (Instant::now(), self.core.is_answered());
+            let leaving = self.leaving.as_ref();
+            if leaving.is_some_and(|leaving| leaving.is_over(now, answered)) {
+                self.say_goodbye(connection).await;
+                return End::Left;
+            }
+            let is_due = leaving.is_some_and(|leaving| leaving.is_due(now));
+            let stalled = !is_due && self.transmit(&connection, now_ms);
             self.hand_over();
             if self.core.token_expiring {
                 self.refresh_token().await;
@@ -136,8 +144,8 @@ impl Engine {
             if self.core.is_behind() {
                 return End::Resume("the application does not read; going on when it does");
             }
-            let wake = self.core.wake_at_ms(stalled);
-            if let Some(at) = wake.map(|at_ms| self.started + millis(at_ms))
+            let wake = self.wake_at(now, stalled, is_due);
+            if let Some(at) = wake
                 && timer.deadline() != at
             {
                 timer.as_mut().reset(at);
@@ -165,6 +173,15 @@ impl Engine {
                 Err(end) => return end,
             }
         }
+    }
+
+    /// When there is something to do though nothing happens. Who is about to go sends nothing that
+    /// would be due.
+    fn wake_at(&self, now: Instant, stalled: bool, is_due: bool) -> Option<Instant> {
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.wake_at(now));
+        let core = self.core.wake_at_ms(stalled).filter(|_| !is_due);
+        let core = core.map(|at_ms| self.started + millis(at_ms));
+        core.into_iter().chain(leaving).min()
     }
 
     /// Takes what is ready, without going round the loop for each.
@@ -198,7 +215,10 @@ impl Engine {
             Some(frame) => {
                 *caught_up |= matches!(frame, v1::open_session_response::Frame::CaughtUp(_));
                 let now_ms = self.now_ms();
-                self.core.frame(frame, now_ms)
+                match self.core.frame(frame, now_ms) {
+                    Err(End::GoAway(go_away)) => self.asked_to_go(go_away),
+                    taken => taken,
+                }
             }
             // A kind of frame newer than this client: skip it and go on.
             None => Ok(()),
@@ -264,46 +284,6 @@ impl Engine {
         match self.shared.fresh_token().await {
             Ok(token) => self.core.authenticate(token),
             Err(error) => tracing::warn!(%error, "no fresh token; the session will end"),
-        }
-    }
-
-    /// Decides whether and when to come back.
-    fn next_try(&mut self, end: End) -> Result<(Error, Duration), Error> {
-        let chance = rand::random();
-        match end {
-            End::Closed => Err(Error::closed()),
-            End::Resume(why) => {
-                let error = Error::local(tonic::Code::OutOfRange, why);
-                Ok((error, self.backoff.failed(None, chance)))
-            }
-            End::GoAway(go_away) => self.gone_away(*go_away, chance),
-            End::Lost(error) => {
-                if error.needs_token() {
-                    self.token_refusals += 1;
-                }
-                if !may_come_back(&error) || self.token_refusals >= TOKEN_REFUSALS_MAX {
-                    return Err(error);
-                }
-                let delay = self.backoff.failed(error.retry_delay, chance);
-                Ok((error, delay))
-            }
-        }
-    }
-
-    fn gone_away(&mut self, go_away: v1::GoAway, chance: f64) -> Result<(Error, Duration), Error> {
-        let reason = go_away.reason();
-        let text = reason.as_str_name().trim_start_matches("GO_AWAY_REASON_");
-        let error = Error::local(tonic::Code::Unavailable, format!("sent away: {text}"));
-        let asked = go_away.retry_delay.and_then(|delay| delay.try_into().ok());
-        self.elsewhere = go_away.addresses.clone();
-        self.core.tell(Update::GoAway(Box::new(go_away)));
-        match reason {
-            v1::GoAwayReason::Replaced => Err(error),
-            v1::GoAwayReason::Revoked => Err(Error {
-                reason: Reason::DeviceRevoked,
-                ..error
-            }),
-            _ => Ok((error, self.backoff.failed(asked, chance))),
         }
     }
 
@@ -378,11 +358,4 @@ impl Engine {
 
 fn millis(length_ms: u64) -> Duration {
     Duration::from_millis(length_ms)
-}
-
-/// Whether another connection may fare better than one that ended so.
-fn may_come_back(error: &Error) -> bool {
-    error.needs_token() && error.reason != Reason::DeviceRevoked
-        || error.is_retryable()
-        || error.code == tonic::Code::Cancelled
 }

@@ -13,7 +13,9 @@ mod connection;
 mod core;
 mod engine;
 mod handle;
+mod leaving;
 mod marks;
+mod returning;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -181,6 +183,7 @@ impl SessionBuilder {
             started: Instant::now(),
             token_refusals: 0,
             elsewhere: Vec::new(),
+            leaving: None,
         };
         shared.tasks.spawn(engine.run());
         Ok(Session {

@@ -289,6 +289,33 @@ async fn a_replaced_session_stays_away_and_a_drained_one_comes_back() {
 }
 
 #[tokio::test]
+async fn who_is_asked_to_go_sends_on_and_goes_in_time() {
+    let (mut double, mut other) = (Double::start().await, Double::start().await);
+    let (mut session, mut stage) = opened(&mut double, 0).await;
+    let go_away = v1::GoAway {
+        reason: GoAwayReason::Draining.into(),
+        retry_delay: Some(heddle_proto::time::duration(1_000)),
+        addresses: vec![other.address.clone()],
+    };
+    stage.say(down::Frame::GoAway(go_away)).await;
+    let asked = |update| matches!(update, Update::GoAway(_)).then_some(());
+    until(&mut session, asked).await;
+    let handle = session.handle();
+    let (sent, _) = tokio::join!(handle.send(conversation(1), text("on")), async {
+        let (request_id, _) = stage.send().await;
+        stage.sent(request_id, 7).await;
+    });
+    assert_eq!(sent.unwrap().seq, 7, "where it was");
+    let (mut elsewhere, _) = other.open(ResumeOutcome::Resumed, 0).await;
+    while !stage.is_over().await {}
+    let (sent, _) = tokio::join!(handle.send(conversation(1), text("gone")), async {
+        let (request_id, _) = elsewhere.send().await;
+        elsewhere.sent(request_id, 8).await;
+    });
+    assert_eq!(sent.unwrap().seq, 8);
+}
+
+#[tokio::test]
 async fn marks_are_repeated_until_they_are_answered() {
     let mut double = Double::start().await;
     let (session, mut stage) = opened(&mut double, 0).await;

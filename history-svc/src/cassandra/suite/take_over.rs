@@ -7,6 +7,7 @@ use super::*;
 use crate::cassandra::owners::Owner;
 use crate::cassandra::record::Record;
 use crate::cassandra::schema::BUCKET_EVENTS;
+use crate::cassandra::session::ask;
 use crate::contract::{
     all_rows, batch, cells_of, commit, event, events_of, log, put, put_ok, rows_of, take,
 };
@@ -29,6 +30,30 @@ async fn loaded(store: &contract::Store, epoch: u64) -> Vec<Row> {
         Ok(StoreAnswer::Rows { rows, more: false }) => rows,
         other => panic!("{other:?}"),
     }
+}
+
+/// A node takes many shards at the same moment: one conditional write, and who asks for a shard
+/// that is in it gets an epoch of its own.
+pub async fn shards_taken_at_once_share_a_write(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
+        return;
+    };
+    let store = dynamic(&bench.open().await);
+    let takes = (0..6)
+        .chain([3])
+        .map(|shard| store.take_shards(vec![shard]));
+    let epochs = futures_util::future::try_join_all(takes).await.unwrap();
+    assert_eq!(epochs.concat(), [1, 1, 1, 1, 1, 1, 2]);
+    let session = bench.session().await;
+    let text = format!(
+        "SELECT shard, raised_by FROM {}.shards WHERE shard_group = 0",
+        bench.config.keyspace
+    );
+    let raised: Vec<(i32, i64)> = ask(&*session, &text, &[]).await.unwrap();
+    let once = raised.iter().filter(|(shard, _)| *shard != 3);
+    let writes: std::collections::HashSet<i64> = once.map(|(_, by)| *by).collect();
+    assert_eq!((raised.len(), writes.len()), (6, 1));
+    bench.remove().await;
 }
 
 /// A row that its owner wrote and died: never verified, never answered.

@@ -42,6 +42,8 @@ pub(super) enum End {
     Lost(Error),
     /// The server said so.
     GoAway(Box<v1::GoAway>),
+    /// The server asked for it, and the time has come.
+    Left,
     /// The application has closed the session.
     Closed,
 }
@@ -227,6 +229,11 @@ impl Core {
     /// Whether the application is so far behind that updates wait here.
     pub(super) fn is_behind(&self) -> bool {
         !self.updates.is_empty()
+    }
+
+    /// Whether no send and no request waits for its answer.
+    pub(super) fn is_answered(&self) -> bool {
+        self.outbox.is_answered() && self.requests.is_empty()
     }
 
     /// Tells the application.
