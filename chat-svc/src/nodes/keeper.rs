@@ -70,8 +70,10 @@ struct Renewals {
     reach: Reach,
     /// What the others were told last: the shards held, leaving, cut off.
     told: Option<(BTreeSet<u32>, bool, bool)>,
-    /// Who has a lease, and what of it was heard since.
+    /// Who has a lease, and what was heard of it since.
     nodes: Vec<LiveNode>,
+    /// What was heard, by node, and when.
+    said: HashMap<String, (LiveNode, Instant)>,
     /// Renewals that failed, one after the other.
     failed: usize,
     /// Shards that belong here and that another still holds, and since when.
@@ -90,6 +92,7 @@ impl Keeper {
             reach: Reach::default(),
             told: None,
             nodes: Vec::new(),
+            said: HashMap::new(),
             failed: 0,
             waiting: HashMap::new(),
         };
@@ -208,6 +211,7 @@ impl Keeper {
         state.lapses += u64::from(asked.duration_since(state.renewed) >= lease);
         state.renewed = asked;
         state.nodes.clone_from(&nodes);
+        state.apply_said(Duration::from_millis(self.config.lease_renewal_ms));
         self.place(state);
         let told = Some((owned, leaving, cut_off));
         if state.told != told {
@@ -253,14 +257,10 @@ impl Keeper {
 
     /// Another node holds less than its lease says.
     fn hear(&mut self, state: &mut Renewals, standing: LiveNode) {
-        let known = state
-            .nodes
-            .iter_mut()
-            .find(|known| known.node == standing.node && known.incarnation == standing.incarnation);
-        let is_live = state.renewed.elapsed() < self.lease() && !self.placement.borrow().lost;
-        if let Some(known) = known.filter(|_| is_live) {
-            known.owned = standing.owned;
-            known.leaving |= standing.leaving;
+        let said = (standing.clone(), Instant::now());
+        state.said.insert(standing.node, said);
+        state.apply_said(Duration::from_millis(self.config.lease_renewal_ms));
+        if state.renewed.elapsed() < self.lease() && !self.placement.borrow().lost {
             self.place(state);
         }
     }
@@ -271,6 +271,19 @@ impl Keeper {
 }
 
 impl Renewals {
+    /// What a node gave away it does not hold, though a lease that is as old says so.
+    fn apply_said(&mut self, within: Duration) {
+        self.said.retain(|_, (_, when)| when.elapsed() < within);
+        for known in &mut self.nodes {
+            let said = self.said.get(&known.node);
+            let said = said.filter(|(said, _)| said.incarnation == known.incarnation);
+            if let Some((said, _)) = said {
+                known.owned.retain(|shard| said.owned.contains(shard));
+                known.leaving |= said.leaving;
+            }
+        }
+    }
+
     /// Who holds a shard longer than a lease is not asked any more.
     fn force(&mut self, place: &mut Placement, lease: Duration) {
         self.waiting.retain(|shard, _| place.waits.contains(shard));
