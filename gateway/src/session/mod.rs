@@ -211,20 +211,8 @@ impl Session {
             // It has been told, and has had its time.
             return self.end(edge, None, None);
         }
-        let away = self.away(edge, reason);
+        let away = away(edge, reason, return_delay_ms(edge, reason));
         self.end(edge, Some(Frame::GoAway(away)), None);
-    }
-
-    fn away(&self, edge: &Edge, reason: GoAwayReason) -> v1::GoAway {
-        let delay_ms = match reason {
-            reason if is_leave(reason) => rand::random_range(0..=edge.options.return_spread_ms),
-            _ => 0,
-        };
-        v1::GoAway {
-            reason: reason.into(),
-            retry_delay: Some(time::duration(delay_ms)),
-            addresses: edge.presence.gateways.elsewhere(),
-        }
     }
 
     /// Ends the session with a status.
@@ -300,6 +288,22 @@ impl Session {
     fn hint(&self, edge: &Edge, log: LogId, op: Op) -> bool {
         let who = self.who();
         edge.shards.hint(log, &who.user_id, &who.device_id, op)
+    }
+}
+
+/// When a device comes back, or goes: those of one gateway spread.
+fn return_delay_ms(edge: &Edge, reason: GoAwayReason) -> u64 {
+    match is_leave(reason) {
+        true => rand::random_range(0..=edge.options.return_spread_ms),
+        false => 0,
+    }
+}
+
+fn away(edge: &Edge, reason: GoAwayReason, delay_ms: u64) -> v1::GoAway {
+    v1::GoAway {
+        reason: reason.into(),
+        retry_delay: Some(time::duration(delay_ms)),
+        addresses: edge.presence.gateways.elsewhere(),
     }
 }
 

@@ -103,7 +103,7 @@ pub fn out_of_order(text: &str) -> Fault {
 
 impl Session {
     /// The device sends no more: the session ends when all is answered.
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         let waker = {
             let mut state = self.lock();
             state.finishing = true;

@@ -6,7 +6,7 @@
 //! Invariant: an open session always has a visit to come.
 
 use super::{
-    Session,
+    Session, away, return_delay_ms,
     state::{Class, State},
     window::Window,
 };
@@ -16,7 +16,7 @@ use heddle_proto::{
     time,
     v1::{self, Cursor, GoAwayReason},
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// How long before its end the device is told that its token ends, in milliseconds.
 const WARNING_MS: u64 = 60_000;
@@ -26,11 +26,6 @@ const LEAVE_MAX_MS: u64 = 10_000;
 const LEAVE_GRACE_MS: u64 = 1_000;
 /// A token without a sensible end is looked at again after this, in milliseconds.
 const VISIT_MAX_MS: u64 = 60 * 60 * 1000;
-
-fn delay_ms(away: &v1::GoAway) -> u64 {
-    let delay = away.retry_delay.and_then(|delay| delay.try_into().ok());
-    delay.map_or(0, |delay: Duration| delay.as_millis() as u64)
-}
 
 /// What a visit finds to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,7 +141,8 @@ impl Session {
     /// requests in flight are answered and the stream ends.
     pub fn leave(self: &Arc<Self>, edge: &Edge, reason: GoAwayReason) {
         let now_ms = edge.clock.now_ms();
-        let away = self.away(edge, reason);
+        let delay_ms = return_delay_ms(edge, reason);
+        let away = away(edge, reason, delay_ms);
         let waker = {
             let mut state = self.lock();
             if state.asked_to_go || !state.is_open() {
@@ -155,7 +151,7 @@ impl Session {
             state.asked_to_go = true;
             state.leave_time_ms = match away.addresses.is_empty() {
                 true => now_ms,
-                false => now_ms + delay_ms(&away) + LEAVE_GRACE_MS,
+                false => now_ms + delay_ms + LEAVE_GRACE_MS,
             };
             state.push(Class::Control, Frame::GoAway(away))
         };
@@ -167,16 +163,12 @@ impl Session {
 
     /// Requests in flight are answered, and then the stream ends.
     fn finish_leaving(&self) {
-        let waker = {
+        {
             let mut state = self.lock();
             state.leave_time_ms = u64::MAX;
             state.leaving = true;
-            state.finishing = true;
-            state.waker()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
         }
+        self.finish();
     }
 
     fn say(&self, due: &FrameDue, now_ms: u64) {

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::FaultError;
 use super::cycles::{CycleOptions, Shape};
-use crate::load::{self, LoadError, LoadReport, Plan};
+use crate::load::{self, LoadReport, Plan};
 use crate::measure::Percentiles;
 use crate::progress::Progress;
 use crate::target::TargetError;
@@ -123,7 +123,9 @@ pub async fn run(options: &DrainOptions) -> Result<bool, FaultError> {
     let mut plan = Plan::paced_pairs(options.users, options.rate);
     plan.duration = LOAD;
     let transport = SdkTransport::prepare(cluster.target(), &plan).await?;
-    let names = cluster.names("");
+    // Engines come after the services, and are not drained.
+    let mut names = cluster.names("");
+    names.truncate(cluster.len());
     let chosen = |name: &String| name.starts_with(&options.only);
     let drains = names.iter().filter(|name| chosen(name)).count() as u64;
     let loads = (drains + 1) * u64::from(options.cycles.cycles);
@@ -134,7 +136,7 @@ pub async fn run(options: &DrainOptions) -> Result<bool, FaultError> {
         ..Report::default()
     };
     for _ in 0..options.cycles.cycles {
-        let quiet = load::run(&transport, &plan).await.map_err(failed)?;
+        let quiet = load::run(&transport, &plan).await?;
         take(
             &mut report,
             QUIET,
@@ -151,13 +153,7 @@ pub async fn run(options: &DrainOptions) -> Result<bool, FaultError> {
                 Ok::<_, TargetError>(began.elapsed())
             };
             let (loaded, away) = tokio::join!(load::run(&transport, &plan), drain);
-            take(
-                &mut report,
-                name,
-                &loaded.map_err(failed)?,
-                away?,
-                options.cycles.json,
-            );
+            take(&mut report, name, &loaded?, away?, options.cycles.json);
             progress.add(1);
         }
     }
@@ -188,10 +184,6 @@ fn take(report: &mut Report, name: &str, loaded: &LoadReport, away: Duration, is
     }
     let service = name.split('/').next().unwrap_or(name).to_owned();
     report.drained.entry(service).or_default().add(loaded, away);
-}
-
-fn failed(error: LoadError) -> FaultError {
-    FaultError::Unfit(format!("the load failed: {error}"))
 }
 
 #[cfg(test)]

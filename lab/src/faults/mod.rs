@@ -21,6 +21,7 @@ pub mod probe;
 pub mod push;
 pub mod readback;
 
+use crate::load::LoadError;
 use crate::target::TargetError;
 
 /// Why a fault suite can't go on.
@@ -29,6 +30,9 @@ pub enum FaultError {
     /// The server, its directory, or what was asked of it.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The load that the fault was to meet.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// This machine does not allow the fault.
     #[error("this machine does not allow the fault: {0}")]
     Impossible(String),

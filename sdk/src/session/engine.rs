@@ -89,7 +89,6 @@ impl Engine {
     /// One connection, from dialling to its end; and whether it ever caught up.
     async fn once(&mut self) -> (End, bool) {
         self.attempt += 1;
-        self.leaving = None;
         let opening = Opening {
             resume: self.core.track.cursor(),
             foreground: self.core.foreground,
