@@ -39,6 +39,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// Reads; answers one result for each read, in their order. Reads of one call see one state,
     /// if the engine has such a thing; take-overs among them come first.
     fn read(&self, reads: Vec<StoreRead>) -> BoxFuture<'static, Vec<ReadResult>>;
+
+    /// Whether reads of one call cost less than as many calls. Where they do not, nobody who
+    /// reads waits for what others read.
+    fn reads_together(&self) -> bool {
+        true
+    }
 }
 
 /// What came of one read.

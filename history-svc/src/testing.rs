@@ -207,6 +207,10 @@ impl EventStore for FaultyStore {
         self.inner.take_shards(shards)
     }
 
+    fn reads_together(&self) -> bool {
+        self.inner.reads_together()
+    }
+
     fn commit(&self, commits: Vec<Commit>) -> BoxFuture<'static, Vec<CommitOutcome>> {
         if let Some((status, text)) = self.faults.refusal(&commits) {
             let refuse = |commit: Commit| outcome(commit.id, status, text);

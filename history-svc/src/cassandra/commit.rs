@@ -116,11 +116,12 @@ fn check_cell(cell: &Cell) -> Result<(), Refusal> {
 /// the order of the commits.
 pub async fn form(inner: &Inner, mut commit: Commit) -> Result<Formed, Refusal> {
     let owner = owner_of(&commit);
+    // First: a row that is repeated was stored without the bodies that its commit erases.
+    let own_rows = blank_own_rows(&mut commit);
     let mut heads = Vec::with_capacity(commit.batches.len());
     for batch in &commit.batches {
         heads.push(follows_or_repeats(inner, owner, batch).await?);
     }
-    let own_rows = blank_own_rows(&mut commit);
     let stamp = inner.owners.stamp(owner)?;
     let mut formed = Formed {
         stamp,
@@ -193,11 +194,12 @@ impl Formed {
         let done = self.write(inner, owner).await;
         if let Err(refusal) = &done {
             inner.owners.give_up(owner);
-            tracing::error!(
-                shard = owner.shard,
-                reason = refusal.message,
-                "commit not confirmed"
-            );
+            let (shard, reason) = (owner.shard, &refusal.message);
+            match refusal.status {
+                // Another owner is the usual end of one.
+                CommitStatus::Fenced => tracing::info!(shard, reason, "commit not confirmed"),
+                _ => tracing::error!(shard, reason, "commit not confirmed"),
+            }
         }
         done
     }

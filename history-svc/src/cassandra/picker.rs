@@ -1,4 +1,4 @@
-//! Takes rows until a bound of a question is reached. Pure.
+//! Takes rows until a bound of a question is reached, and says how many to ask for. Pure.
 //!
 //! Invariant: at least one row is taken if there is one, and `more` is said only after a row that
 //! belongs to the answer was left out.
@@ -7,12 +7,21 @@ use bytes::Bytes;
 
 use crate::row::Row;
 
+/// Rows that the first statement brings, of any size.
+const PAGE_ROWS_MIN: usize = 32;
+/// Rows that one statement brings, as long as those before were small.
+const PAGE_ROWS_MAX: usize = 128;
+/// Bytes that one statement should bring.
+const PAGE_BYTES: usize = 1 << 20;
+
 /// What is left of a question's bounds.
 #[derive(Debug)]
 pub struct Picker {
     events_left: usize,
     bytes_left: usize,
     more: bool,
+    rows: usize,
+    bytes: usize,
 }
 
 impl Picker {
@@ -22,6 +31,8 @@ impl Picker {
             events_left: events_max.max(1),
             bytes_left: bytes_max.max(1),
             more: false,
+            rows: 0,
+            bytes: 0,
         }
     }
 
@@ -36,13 +47,20 @@ impl Picker {
         let due = usize::try_from(due).unwrap_or(usize::MAX);
         self.events_left = self.events_left.saturating_sub(due);
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.rows += 1;
+        self.bytes += bytes;
         rows.push(row);
         true
     }
 
-    /// Events that may still be taken.
-    pub fn events_left(&self) -> usize {
-        self.events_left
+    /// Rows that the next statement should bring, one trip to the store each: more at once when
+    /// those so far were small, and not many more than are due.
+    pub fn page_rows(&self) -> usize {
+        let row_bytes = self.bytes.checked_div(self.rows).unwrap_or(PAGE_BYTES);
+        let fitting = PAGE_BYTES / row_bytes.max(1);
+        let page_rows = fitting.min(2 * self.rows);
+        let page_rows = page_rows.clamp(PAGE_ROWS_MIN, PAGE_ROWS_MAX);
+        page_rows.min(self.events_left.saturating_add(1))
     }
 
     /// Whether a bound ended the answer.
@@ -63,6 +81,27 @@ mod tests {
             nonce: 1,
             events: vec![Bytes::from_static(b"event"); count],
         }
+    }
+
+    #[test]
+    fn small_rows_come_in_larger_pages() {
+        let page_rows = |events_max, row_bytes: usize| {
+            let (mut picker, mut rows) = (Picker::new(events_max, usize::MAX), Vec::new());
+            let first = picker.page_rows();
+            let events = vec![vec![0u8; row_bytes].into()];
+            let row = Row {
+                events,
+                ..row(1, 0)
+            };
+            for _ in 0..first {
+                picker.push(&mut rows, row.clone(), 1, 9);
+            }
+            (first, picker.page_rows())
+        };
+        assert_eq!(page_rows(usize::MAX, 100), (32, 64), "twice at most");
+        assert_eq!(page_rows(usize::MAX, 1 << 20), (32, 32));
+        assert_eq!(page_rows(99, 100), (32, 64));
+        assert_eq!(page_rows(40, 100), (32, 9));
     }
 
     #[test]

@@ -22,8 +22,6 @@ use crate::cell::{self, CellKey};
 use crate::row::Row;
 use crate::store::{CellsRead, ReadError, ReadResult, RowsRead, StoreAnswer, StoreRead, TailRead};
 
-/// Rows that one statement brings.
-const PAGE_ROWS: usize = 32;
 /// Cells that one statement brings.
 const PAGE_CELLS: usize = 500;
 /// Bytes of rows in one answer to a tail read, and the row that goes beyond.
@@ -132,7 +130,7 @@ impl Inner {
             picker.push(&mut rows, first.row, from_seq, to_seq);
         }
         while next <= to_seq && !picker.more() {
-            let page_rows = picker.events_left().saturating_add(1).min(PAGE_ROWS);
+            let page_rows = picker.page_rows();
             let page = self.rows_up(log_id, next, to_seq, page_rows).await?;
             let (len, before) = (page.len(), bucket(next));
             for record in page {
@@ -162,7 +160,7 @@ impl Inner {
     ) -> Result<Vec<Row>, ReadError> {
         let (mut rows, mut next) = (Vec::new(), to_seq);
         while next >= from_seq && next > 0 {
-            let page_rows = picker.events_left().saturating_add(1).min(PAGE_ROWS);
+            let page_rows = picker.page_rows();
             let page = self.page_down(log_id, next, page_rows).await?;
             if page.is_empty() {
                 break;

@@ -172,6 +172,10 @@ impl EventStore for CassandraStore {
         let inner = self.inner.clone();
         async move { super::reads::read_all(&inner, reads).await }.boxed()
     }
+
+    fn reads_together(&self) -> bool {
+        false
+    }
 }
 
 /// Logs without a single epoch: somebody has emptied the table, and former owners could write.

@@ -295,7 +295,7 @@ fn verify_batch(
     let follows = batch.first_seq == head.last_seq + 1;
     if follows
         || may_start(batch, log_id, head, engine)?
-        || repeats(batch, log_id, end, head, engine)?
+        || repeats(commit, batch, log_id, end, head, engine)?
     {
         return Ok(end);
     }
@@ -331,8 +331,10 @@ fn may_start(
     Ok(anchor.is_some_and(|anchor| anchor.committed_head + 1 == batch.first_seq))
 }
 
-/// The last row may be written again as it was: under a new owner, or after a lost answer.
+/// The last row may be written again as it was: under a new owner, or after a lost answer. Bodies
+/// that its own commit erases are not in it.
 fn repeats(
+    commit: &Commit,
     batch: &LogBatch,
     log_id: &LogId,
     end: u64,
@@ -345,7 +347,19 @@ fn repeats(
     let snapshot = engine.db.snapshot();
     let row = row_at_or_below(&snapshot, &engine.logs, log_id, batch.first_seq);
     let row = row.map_err(unreadable)?;
-    Ok(row.is_some_and(|row| row.first_seq == batch.first_seq && row.events == batch.events))
+    let erased = |seq: u64| {
+        let mut blanks = commit.blanks.iter();
+        blanks.any(|blank| blank.seq == seq && blank.log_id == batch.log_id)
+    };
+    let is_same = |(seq, (stored, event)): (u64, (&Bytes, &Bytes))| {
+        let blanked = || event::blanked(event).ok().flatten();
+        stored == event || erased(seq) && blanked().is_some_and(|blanked| blanked == *stored)
+    };
+    Ok(row.is_some_and(|row| {
+        let mut events = (batch.first_seq..).zip(row.events.iter().zip(&batch.events));
+        let as_long = row.events.len() == batch.events.len();
+        row.first_seq == batch.first_seq && as_long && events.all(is_same)
+    }))
 }
 
 fn unreadable(error: ReadError) -> Refusal {

@@ -1,8 +1,10 @@
 //! Queries: what shards and gateways ask, composed of the store's few reads.
 //!
 //! Each query is a plan without I/O: it names the store reads it needs, is given their results, and
-//! names more or answers. [`run`] takes all plans of a frame forward together, so that a frame
-//! costs as many trips to the store as its longest plan has steps, not as many as it has items.
+//! names more or answers. [`run`] takes all plans of a frame forward together where the store is
+//! the better for it, so that a frame costs as many trips as its longest plan has steps, not as
+//! many as it has items; elsewhere each goes by itself, and a short one does not wait for a
+//! take-over.
 //!
 //! Invariant: a plan ends. Each step either answers or moves on in a range that is bounded by the
 //! query.
@@ -19,6 +21,8 @@ mod time;
 
 use std::sync::LazyLock;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use heddle_kit::telemetry::{Tallies, Tally};
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::{Read, ReadOutcome, read::Query};
@@ -64,6 +68,14 @@ pub async fn run(store: &dyn EventStore, reads: Vec<Read>, mut answered: impl Fn
             Err(error) => answered(failure(id, &error)),
         }
     }
+    if !store.reads_together() {
+        let mut alone: FuturesUnordered<_> =
+            running.into_iter().map(|it| it.alone(store)).collect();
+        while let Some(outcome) = alone.next().await {
+            answered(outcome);
+        }
+        return;
+    }
     while !running.is_empty() {
         let mut wanted = Vec::new();
         for running in &mut running {
@@ -79,6 +91,15 @@ pub async fn run(store: &dyn EventStore, reads: Vec<Read>, mut answered: impl Fn
 }
 
 impl Running {
+    async fn alone(mut self, store: &dyn EventStore) -> ReadOutcome {
+        loop {
+            let results = store.read(std::mem::take(&mut self.wants)).await;
+            if let Some(outcome) = self.advance(results) {
+                return outcome;
+            }
+        }
+    }
+
     /// One step; the outcome if it was the last.
     fn advance(&mut self, results: Vec<ReadResult>) -> Option<ReadOutcome> {
         let results: Result<Vec<StoreAnswer>, ReadError> = results.into_iter().collect();

@@ -78,4 +78,8 @@ impl EventStore for Scoped {
         let reads = reads.into_iter().map(|read| self.read(read));
         self.store.read(reads.collect())
     }
+
+    fn reads_together(&self) -> bool {
+        self.store.reads_together()
+    }
 }

@@ -1,5 +1,6 @@
 //! Queries over a real store: what a device and a history reader get.
 
+mod apart;
 mod mailbox;
 
 use std::sync::Arc;
