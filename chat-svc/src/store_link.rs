@@ -2,13 +2,15 @@
 //!
 //! Shards put commits and reads into its outboxes; answers come back into each shard's own queue,
 //! found by the shard number in the upper bits of an id. Of several history-svc one is used, and
-//! the next when its streams end: shards take themselves again there, since an epoch lives in the
-//! history-svc that raised it (docs/adr/0011).
+//! the next when its streams end: shards move their commits there, since an epoch lives in the
+//! history-svc that raised it (docs/adr/0011). One that drains ends its read stream and answers
+//! commits until the shards have moved.
 //!
-//! Invariant: when a stream ends, every shard hears that what was under way is lost before it hears
-//! of the new stream.
+//! Invariant: every stream that shards heard of has a number of its own, and they hear once of its
+//! end, after all answers that came on it.
 
 use crate::shard::input::StoreInput;
+use futures_util::future::{BoxFuture, FutureExt};
 use heddle_kit::{
     AnyOf, Link, Tasks,
     link::{Outbox, OutboxOptions, outbox},
@@ -17,7 +19,7 @@ use heddle_proto::internal::{
     Commit, CommitRequest, CommitResponse, Read, ReadRequest, ReadResponse,
     store_service_client::StoreServiceClient,
 };
-use std::{pin::pin, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -30,8 +32,8 @@ pub const STORE_FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const RETRY_DELAY_MS: u64 = 200;
 /// A link that was up for so long counts as good: who stands in for it is tried at once.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
-/// How long commits under way are waited for once reads have ended.
-const LAST_ANSWERS: Duration = Duration::from_millis(300);
+/// How long shards may use the commits of a history-svc that ended its reads, at most.
+const LEAVING_MAX: Duration = Duration::from_secs(3);
 /// An id's upper bits say which shard it belongs to.
 const SHARD_BITS: u32 = 48;
 
@@ -61,24 +63,51 @@ pub struct StoreOutboxes {
     pub reads: Outbox<Read>,
     /// Which history-svc it is.
     pub history: usize,
+    /// Which of the streams there have been; never 0.
+    pub life: u64,
+}
+
+/// Answers that still come on a commit stream, until it ends.
+type Rest = BoxFuture<'static, Result<(), Status>>;
+
+/// How a life of both streams ended.
+enum Ended {
+    /// The history-svc is gone, or cannot be reached.
+    Broke(Status),
+    /// It drains, and answers commits until the shards have moved.
+    Leaves(Rest),
 }
 
 /// Keeps the link up until the service stops.
 pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
-    let mut failed = 0;
+    let shards: Arc<[_]> = shards.into();
+    let (mut failed, mut life) = (0, 0);
     loop {
         let begun = Instant::now();
-        let session = serve_once(&history, &shards);
-        tokio::select! {
+        life += 1;
+        let ended = tokio::select! {
             () = tasks.stopping().cancelled() => return,
-            ended = session => {
-                let status = ended.err();
-                tracing::warn!(?status, "the link to history-svc ended; trying again");
+            ended = serve_once(&history, &shards, life) => ended,
+        };
+        // Before the shards hear of it: they move to the one that is next.
+        history.failed();
+        match ended {
+            Ended::Broke(status) => {
+                tracing::warn!(%status, "the link to history-svc ended; trying again");
+                tell_all(&shards, || StoreInput::Lost(life)).await;
+            }
+            Ended::Leaves(rest) => {
+                tracing::info!("history-svc leaves; commits move to the next one");
+                let (shards, stopping) = (shards.clone(), tasks.stopping().clone());
+                tasks.spawn_contained("last-commits", async move {
+                    tokio::select! {
+                        () = stopping.cancelled() => {}
+                        _ended = timeout(LEAVING_MAX, rest) => {}
+                    }
+                    tell_all(&shards, || StoreInput::Lost(life)).await;
+                });
             }
         }
-        // Before the shards hear of it: they take themselves again at the one that is next.
-        history.failed();
-        tell_all(&shards, || StoreInput::Lost).await;
         failed = if begun.elapsed() < GOOD_AFTER {
             failed + 1
         } else {
@@ -95,31 +124,41 @@ pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: T
 }
 
 /// One life of both streams.
-async fn serve_once(history: &AnyOf, shards: &[mpsc::Sender<StoreInput>]) -> Result<(), Status> {
+async fn serve_once(history: &AnyOf, shards: &Arc<[mpsc::Sender<StoreInput>]>, life: u64) -> Ended {
     let (commits, commit_frames) = outbox(OutboxOptions::default(), |commits| CommitRequest {
         commits,
     });
     let (reads, read_frames) = outbox(OutboxOptions::default(), |reads| ReadRequest { reads });
     let (index, link) = history.chosen();
     let mut client = client(link);
-    let mut commit_answers = client.commit(commit_frames).await?.into_inner();
-    let mut read_answers = client.read(read_frames).await?.into_inner();
+    let commit_answers = match client.commit(commit_frames).await {
+        Ok(answers) => answers.into_inner(),
+        Err(status) => return Ended::Broke(status),
+    };
+    let read_answers = match client.read(read_frames).await {
+        Ok(answers) => answers.into_inner(),
+        Err(status) => return Ended::Broke(status),
+    };
     let outboxes = StoreOutboxes {
         commits,
         reads,
         history: index,
+        life,
     };
     tell_all(shards, || StoreInput::Connected(outboxes.clone())).await;
-    let commits = commit_outcomes(&mut commit_answers, shards);
-    let mut commits = pin!(commits);
+    // From here on only the shards hold the stream open: it ends as the last has moved.
+    drop(outboxes);
+    let mut rest = commit_outcomes(commit_answers, shards.clone()).boxed();
     tokio::select! {
-        ended = &mut commits => ended,
-        ended = read_outcomes(&mut read_answers, shards) => {
-            // A history-svc that drains still answers the commits that it has.
-            drop(timeout(LAST_ANSWERS, commits).await);
-            ended
-        }
+        // What has ended altogether does not leave.
+        biased;
+        ended = &mut rest => Ended::Broke(ended.err().unwrap_or_else(over)),
+        _ended = read_outcomes(read_answers, shards) => Ended::Leaves(rest),
     }
+}
+
+fn over() -> Status {
+    Status::unavailable("the stream ended")
 }
 
 async fn tell_all(shards: &[mpsc::Sender<StoreInput>], input: impl Fn() -> StoreInput) {
@@ -130,8 +169,8 @@ async fn tell_all(shards: &[mpsc::Sender<StoreInput>], input: impl Fn() -> Store
 }
 
 async fn commit_outcomes(
-    answers: &mut Streaming<CommitResponse>,
-    shards: &[mpsc::Sender<StoreInput>],
+    mut answers: Streaming<CommitResponse>,
+    shards: Arc<[mpsc::Sender<StoreInput>]>,
 ) -> Result<(), Status> {
     while let Some(frame) = answers.message().await? {
         for outcome in frame.outcomes {
@@ -141,11 +180,11 @@ async fn commit_outcomes(
             }
         }
     }
-    Err(Status::unavailable("the commit stream ended"))
+    Err(over())
 }
 
 async fn read_outcomes(
-    answers: &mut Streaming<ReadResponse>,
+    mut answers: Streaming<ReadResponse>,
     shards: &[mpsc::Sender<StoreInput>],
 ) -> Result<(), Status> {
     while let Some(frame) = answers.message().await? {
@@ -155,5 +194,5 @@ async fn read_outcomes(
             }
         }
     }
-    Err(Status::unavailable("the read stream ended"))
+    Err(over())
 }

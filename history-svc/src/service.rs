@@ -7,9 +7,12 @@
 //! Invariant: every item of every frame is answered exactly once while the stream lives; what is
 //! in flight is bounded per stream, and what is beyond the bound is refused, not delayed. Reads
 //! begin only while there is room for their answers, so that no number of large ones ends a stream.
+//! A service that drains ends its streams of reads, which says so, and takes commits until those
+//! who make them have moved on (docs/adr/0011).
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -38,6 +41,8 @@ pub const FRAME_BYTES_MAX: usize = 32 << 20;
 /// reads of a frame; the others wait for their turn.
 const FRAMES_AT_ONCE: usize = 4;
 const READS_AT_ONCE: usize = 64;
+/// How long a service that drains still takes the commits of who has not moved on, at most.
+const LEAVING_MAX: Duration = Duration::from_secs(2);
 /// Shards named in one request to take them.
 const TAKE_SHARDS_MAX: usize = 65_536;
 
@@ -76,6 +81,14 @@ impl StoreDoor {
         Routes::new(server)
     }
 
+    /// A service that drains begins no streams: who comes now would be left in the middle.
+    fn refuse_at_a_drain(&self) -> Result<(), Status> {
+        match self.tasks.stopping().is_cancelled() {
+            true => Err(Status::unavailable("this process drains; use another one")),
+            false => Ok(()),
+        }
+    }
+
     fn outbox_options(&self, items_max: usize) -> OutboxOptions {
         OutboxOptions {
             items_max,
@@ -93,6 +106,7 @@ impl StoreService for StoreDoor {
         &self,
         request: Request<Streaming<CommitRequest>>,
     ) -> Result<Response<Self::CommitStream>, Status> {
+        self.refuse_at_a_drain()?;
         // Twice the bound, so that refusals find room too; see `CommitLink::refuse`.
         let options = self.outbox_options(2 * self.config.commits_in_flight_max);
         let (answers, stream) = outbox(options, |outcomes| Ok(CommitResponse { outcomes }));
@@ -114,6 +128,7 @@ impl StoreService for StoreDoor {
         &self,
         request: Request<Streaming<ReadRequest>>,
     ) -> Result<Response<Self::ReadStream>, Status> {
+        self.refuse_at_a_drain()?;
         let options = self.outbox_options(2 * self.config.reads_in_flight_max);
         let (answers, stream) = outbox(options, |outcomes| Ok(ReadResponse { outcomes }));
         let link = ReadLink {
@@ -185,9 +200,14 @@ struct CommitLink {
 }
 
 impl CommitLink {
-    /// Takes frames until the peer or the service ends; what was begun is finished and answered.
+    /// Takes frames until the peer ends, which a draining service waits for: its streams of reads
+    /// have ended by then, so that it is known. What was begun is finished and answered.
     async fn run(mut self, mut frames: Streaming<CommitRequest>, stopping: CancellationToken) {
         let mut open = true;
+        let mut left_alone = pin!(async {
+            stopping.cancelled().await;
+            tokio::time::sleep(LEAVING_MAX).await;
+        });
         while open || !self.in_flight.is_empty() {
             tokio::select! {
                 Some(outcomes) = self.in_flight.next() => self.answer(outcomes),
@@ -195,7 +215,7 @@ impl CommitLink {
                     Some(Ok(CommitRequest { commits })) => self.take(commits),
                     Some(Err(_)) | None => open = false,
                 },
-                () = stopping.cancelled(), if open => open = false,
+                () = &mut left_alone, if open => open = false,
             }
         }
     }

@@ -189,11 +189,29 @@ async fn what_was_begun_is_answered_at_a_drain() {
         (outcomes[0].id, outcomes[0].status()),
         (1, CommitStatus::Committed)
     );
-    assert!(
-        answers.message().await.unwrap().is_none(),
-        "no more are taken"
-    );
+    assert!(answers.message().await.unwrap().is_none(), "and left alone");
     assert_eq!(aborted, 0);
+}
+
+#[tokio::test]
+async fn a_draining_service_says_so_and_takes_commits_until_who_makes_them_has_moved() {
+    let mut door = door(|_| {}).await;
+    let epoch = door.take().await;
+    let (_reads, mut read) = door.reads().await;
+    let (send, mut answers) = door.commits().await;
+    let tasks = door.tasks.clone();
+    let draining = tokio::spawn(async move { tasks.drain(Duration::from_secs(5)).await });
+    assert!(read.message().await.unwrap().is_none(), "that tells it");
+    let commits = vec![commit(1, epoch, vec![batch(log(1), 1, 1)])];
+    send.send(CommitRequest { commits }).await.unwrap();
+    let outcomes = answers.message().await.unwrap().unwrap().outcomes;
+    assert_eq!(outcomes[0].status(), CommitStatus::Committed);
+    let refused = door.client.commit(tokio_stream::empty()).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::Unavailable);
+    assert!(!draining.is_finished());
+    drop(send);
+    assert!(answers.message().await.unwrap().is_none());
+    assert_eq!(draining.await.unwrap(), 0, "no task had to be aborted");
 }
 
 #[tokio::test]

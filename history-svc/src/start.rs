@@ -42,7 +42,7 @@ pub struct HistoryService {
 
 impl HistoryService {
     /// Opens the store below `config.data_dir`; the service's tasks are spawned on `tasks`, which
-    /// should be a child of its own.
+    /// should be a child of its own. Its streams end before the store does.
     pub async fn open(config: HistoryConfig, tasks: &Tasks) -> Result<Self, OpenError> {
         Self::open_with(config, tasks, |store| store).await
     }
@@ -63,7 +63,8 @@ impl HistoryService {
         })?);
         tasks.spawn("store", keep(store.clone(), config.clone(), tasks.clone()));
         let leases = Arc::new(LeasesInMemory::default());
-        let door = StoreDoor::new(wrap(store.clone()), leases, config, tasks.clone());
+        let streams = tasks.child("streams");
+        let door = StoreDoor::new(wrap(store.clone()), leases, config, streams);
         Ok(Self { store, door })
     }
 
@@ -146,7 +147,8 @@ async fn start(driver: &dyn Driver, context: Context<HistoryProcess>) -> Result<
             let store = cassandra::open_when_ready(driver, &config.cassandra, &own).await?;
             let store = Arc::new(store);
             let leases = Arc::new(store.leases());
-            let door = StoreDoor::new(store.clone(), leases, config.history, own.clone());
+            let streams = own.child("streams");
+            let door = StoreDoor::new(store.clone(), leases, config.history, streams);
             (door.routes(), Some(store))
         }
     };

@@ -24,4 +24,6 @@ pub enum Mistake {
     StampsWithoutEpoch,
     /// Rows expire before an anchor that covers them is stored.
     ExpiryBeforeAnchor,
+    /// What an owner knows counts on under its next epoch, though another owner had one in between.
+    KeptAcrossAnOwner,
 }

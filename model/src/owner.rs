@@ -6,7 +6,7 @@
 
 use crate::chain;
 use crate::mistake::Mistake;
-use crate::state::{Anchor, Epoch, Event, Owner, Phase, Replica, Row, SEQS, State};
+use crate::state::{Anchor, Epoch, Event, Log, Owner, Phase, Replica, Row, SEQS, State};
 
 /// Replicas that make a write or a read count.
 const QUORUM: usize = 2;
@@ -16,6 +16,8 @@ const QUORUM: usize = 2;
 pub enum Act {
     /// Raises the epoch.
     Raise,
+    /// Raises the epoch again, and goes on with what it knew under the one before.
+    Keep,
     /// Planted: begins to read before that.
     BeginUnraised,
     /// Reads the anchor; which replica does not answer.
@@ -56,6 +58,7 @@ impl Step<'_> {
     pub fn act(&mut self, act: Act) {
         match act {
             Act::Raise => self.raise(),
+            Act::Keep => self.keep(),
             Act::BeginUnraised => self.owner().phase = Phase::Raised,
             Act::ReadAnchor(without) => self.read_anchor(without),
             Act::ReadRow(without) => self.read_row(without),
@@ -89,12 +92,35 @@ impl Step<'_> {
         }
     }
 
+    /// A shard moves to another history-svc with what it knows; the one before tells it nothing
+    /// more. An OK of which the epoch was read earlier has come earlier.
+    fn keep(&mut self) {
+        let mut earlier = self.state.owners[..self.index].iter();
+        let before = match self.is(Mistake::KeptAcrossAnOwner) {
+            true => earlier.position(|owner| owner.phase == Phase::Serving),
+            false => self.index.checked_sub(1),
+        };
+        let Some(before) = before else { return };
+        let kept = self.state.owners[before].log;
+        self.state.owners[before] = Owner {
+            phase: Phase::Gone,
+            ..Owner::default()
+        };
+        self.state.epoch = self.epoch();
+        *self.owner() = Owner {
+            phase: Phase::Raised,
+            kept: Some(kept),
+            ..Owner::default()
+        };
+    }
+
     /// Reads the anchor from all replicas but one.
     fn read_anchor(&mut self, without: usize) {
         let anchor = self.read(without, |replica| replica.anchor);
         *self.owner() = Owner {
             phase: Phase::Reading(SEQS as u8),
             anchor,
+            kept: self.owner().kept,
             ..Owner::default()
         };
         self.settle_if_read();
@@ -157,7 +183,22 @@ impl Step<'_> {
             }
             settled.head = chain.uncertain - 1;
         }
+        if let Some(kept) = owner.kept {
+            self.go_on_with(kept, chain.head, &mut settled);
+        }
         self.state.owners[self.index] = settled;
+    }
+
+    /// The log is certain up to `head`; what is known beyond was in flight. A row in the place of
+    /// one's own is taken for it if it is as long: that is what the mistake lives on.
+    fn go_on_with(&self, kept: Log, head: u8, settled: &mut Owner) {
+        let head = usize::from(head);
+        if kept[..head] == settled.log[..head] {
+            let mut left = kept[head..].iter().copied();
+            settled.again = std::array::from_fn(|_| left.next().unwrap_or(0));
+        } else if kept[head - 1] != 0 && kept.get(head).is_none_or(|event| *event == 0) {
+            settled.log = kept;
+        }
     }
 
     fn go(&mut self) {
@@ -179,6 +220,7 @@ impl Step<'_> {
         let committed_head = owner.head;
         let place = usize::from(owner.in_flight[0] != 0);
         owner.in_flight[place] = end + 1;
+        owner.again = [0; 2];
         let sent = events.into_iter().filter(|event| *event != 0);
         for (head, event) in (usize::from(end)..).zip(sent) {
             owner.log[head] = event;

@@ -9,7 +9,7 @@ use stateright::{Model, Property};
 use crate::mistake::Mistake;
 pub use crate::owner::Act;
 use crate::owner::{Step, end, replicas_needed};
-use crate::state::{Event, OWNERS, Phase, REPLICAS, State};
+use crate::state::{Event, OWNERS, Owner, Phase, REPLICAS, State};
 
 /// How far the search goes.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,9 @@ pub struct Protocol {
 
 /// The property that shows that a search is not empty.
 pub const REACHED: &str = "the last owner commits the last seq";
+
+/// The same for shards that move: something is sent again, as it was.
+pub const SENT_AGAIN: &str = "what was in flight is sent again under the next epoch";
 
 /// The searches of the test command (docs/model.md).
 pub const SEARCHES: [Bounds; 3] = [
@@ -77,7 +80,12 @@ impl Protocol {
         let owner = &state.owners[index];
         let epoch = index as u8 + 1;
         match owner.phase {
-            Phase::Idle if state.epoch == index as u8 => actions.push(self.first_step(index)),
+            Phase::Idle if state.epoch == index as u8 => {
+                actions.push(self.first_step(index));
+                if self.may_keep(state, index) {
+                    actions.push(Action::Of(index, Act::Keep));
+                }
+            }
             Phase::ReadUnraised => actions.push(Action::Of(index, Act::Raise)),
             Phase::Raised => {
                 self.reads(state, |at| Action::Of(index, Act::ReadAnchor(at)), actions)
@@ -102,6 +110,18 @@ impl Protocol {
         match self.is(Mistake::TailBeforeRaise) {
             true => Action::Of(index, Act::BeginUnraised),
             false => Action::Of(index, Act::Raise),
+        }
+    }
+
+    /// Only the owner of the very epoch before may go on with what it knows. Other mistakes are
+    /// looked for without that.
+    fn may_keep(&self, state: &State, index: usize) -> bool {
+        let earlier = &state.owners[..index];
+        let serves = |owner: &Owner| owner.phase == Phase::Serving;
+        match self.mistake {
+            None => earlier.last().is_some_and(serves),
+            Some(Mistake::KeptAcrossAnOwner) => earlier.iter().any(serves),
+            Some(_) => false,
         }
     }
 
@@ -131,6 +151,10 @@ impl Protocol {
         let may_send = first == 0 || self.is(Mistake::TwoInFlight) && second == 0;
         let room = self.bounds.seqs.saturating_sub(end(owner));
         if !may_send || room == 0 {
+            return;
+        }
+        if owner.again[0] != 0 {
+            actions.push(Action::Of(index, Act::Append(owner.again)));
             return;
         }
         let fresh = state.fresh();
@@ -249,6 +273,10 @@ impl Model for Protocol {
             Property::sometimes(REACHED, |model: &Self, state: &State| {
                 let last = &state.owners[model.bounds.owners - 1];
                 last.phase == Phase::Serving && last.head == model.bounds.seqs
+            }),
+            Property::sometimes(SENT_AGAIN, |_, state: &State| {
+                let sends = |owner: &Owner| owner.phase == Phase::Serving && owner.again[0] != 0;
+                state.owners.iter().any(sends)
             }),
         ]
     }

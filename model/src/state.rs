@@ -94,6 +94,10 @@ pub struct Owner {
     pub in_flight: [u8; 2],
     /// Whether it has written its anchor.
     pub anchored: bool,
+    /// What it knew under the epoch before, what was in flight included.
+    pub kept: Option<Log>,
+    /// What was in flight then and is in no row: it is sent first.
+    pub again: [Event; 2],
 }
 
 /// The whole.

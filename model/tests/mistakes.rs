@@ -1,6 +1,6 @@
 //! Each mistake, planted, has a counterexample; the same search without it has none.
 
-use heddle_model::protocol::{Act, Action, REACHED};
+use heddle_model::protocol::{Act, Action, REACHED, SENT_AGAIN};
 use heddle_model::{Bounds, Mistake, Protocol};
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -12,7 +12,7 @@ fn broken(bounds: Bounds, mistake: Option<Mistake>) -> Option<(&'static str, Vec
     let search = Protocol { bounds, mistake }.checker().threads(2);
     let search = search.finish_when(HasDiscoveries::AnyFailures).spawn_bfs();
     let found = search.join().discoveries().into_iter();
-    let mut failed = found.filter(|(name, _)| *name != REACHED);
+    let mut failed = found.filter(|(name, _)| ![REACHED, SENT_AGAIN].contains(name));
     failed
         .next()
         .map(|(name, path)| (name, path.into_actions()))
@@ -71,6 +71,11 @@ fn stamps_without_the_epoch_break_it() {
 #[test]
 fn rows_that_expire_before_their_anchor_is_stored_break_it() {
     breaks(EXPIRING, Mistake::ExpiryBeforeAnchor);
+}
+
+#[test]
+fn what_is_kept_across_another_owner_breaks_it() {
+    breaks(SMALL, Mistake::KeptAcrossAnOwner);
 }
 
 /// The one rule that others make superfluous (docs/model.md says why). Should this ever fail, the

@@ -31,9 +31,17 @@ impl Announcements {
         })
     }
 
-    /// A shard is owned from now on, or no more. One that is taken again is told again: somebody
-    /// else may have had it, and said so, in between.
+    /// A shard is owned from now on, or no more. One that is taken again is told as lost first:
+    /// somebody else may have had it, and said so, in between, and what is only said again counts
+    /// for nothing against that.
     pub fn set(&self, shard: u32, owned: bool) {
+        let mut before = self.owned.borrow().clone();
+        if owned && before.remove(&shard) {
+            let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
+            for edge in edges.iter().filter_map(Weak::upgrade) {
+                edge.send(self.map(&before));
+            }
+        }
         self.owned.send_if_modified(|shards| match owned {
             true => {
                 shards.insert(shard);
@@ -73,9 +81,13 @@ impl Announcements {
     }
 
     fn frame(&self) -> EdgeResponse {
+        self.map(&self.owned.borrow())
+    }
+
+    fn map(&self, owned: &BTreeSet<u32>) -> EdgeResponse {
         let map = ShardMap {
             shard_count: self.shard_count,
-            owned: self.owned.borrow().iter().copied().collect(),
+            owned: owned.iter().copied().collect(),
         };
         EdgeResponse {
             shard_map: Some(map),

@@ -2,12 +2,12 @@
 //!
 //! At a drain it says that the node leaves, waits until its shards are released and taken by
 //! others, and only then lets the service end. What changes here is told to peers at once, so that
-//! nobody waits for a renewal: what is given away even while its last commit is under way, which
-//! takes less time than raising an epoch, and is fenced should it take more.
+//! nobody waits for a renewal. What is given away is told so first and served on meanwhile: the
+//! next owner's epoch says when that is over (`yields`).
 //!
 //! Invariant: a node that could not renew for a whole lease serves nothing.
 
-use super::{Placement, Target, peers::Peers, placement, reach::Reach, turns::Turns};
+use super::{Placement, Target, peers::Peers, placement, reach::Reach, turns::Turns, yields};
 use crate::{config::ChatConfig, store_link};
 use heddle_kit::AnyOf;
 use heddle_proto::internal::{LeaseRequest, LiveNode};
@@ -78,6 +78,8 @@ struct Renewals {
     failed: usize,
     /// Shards that belong here and that another still holds, and since when.
     waiting: HashMap<u32, Instant>,
+    /// Shards given away that are served until others have them.
+    yields: yields::Yields,
 }
 
 impl Keeper {
@@ -95,6 +97,7 @@ impl Keeper {
             said: HashMap::new(),
             failed: 0,
             waiting: HashMap::new(),
+            yields: yields::Yields::default(),
         };
         let interval = Duration::from_millis(self.config.lease_renewal_ms);
         loop {
@@ -104,17 +107,8 @@ impl Keeper {
                 Err(_) if state.failed < self.history.count() => Duration::ZERO,
                 Err(_) => interval.min(Duration::from_millis(RETRY_MS)),
             };
-            let due = Instant::now() + pause;
-            let cut_off_at = state.reach.cut_off_at().filter(|at| *at > Instant::now());
-            tokio::select! {
-                // What was heard before the hint to renew that came with it.
-                biased;
-                () = stopping.cancelled() => break,
-                Some(standing) = self.heard.recv() => self.hear(&mut state, standing),
-                () = self.renew.notified() => {}
-                _ = self.owned.changed() => {}
-                Ok(()) = self.gateways.changed() => {}
-                () = sleep_until(cut_off_at.map_or(due, |at| at.min(due))) => {}
+            if !self.idle(&mut state, pause, &stopping).await {
+                break;
             }
         }
         let most = Duration::from_millis(self.config.leave_max_ms);
@@ -123,6 +117,32 @@ impl Keeper {
         }
         // Best effort: the lease would end by itself.
         let _ = self.ask(0, (true, false)).await;
+    }
+
+    /// Waits for a reason to renew, `pause` at most; false: the node is to leave. What others say
+    /// is none: it is looked at by itself, since a renewal takes longer than that may wait.
+    async fn idle(
+        &mut self,
+        state: &mut Renewals,
+        pause: Duration,
+        stopping: &CancellationToken,
+    ) -> bool {
+        let due = Instant::now() + pause;
+        loop {
+            let now = Instant::now();
+            let cut_off_at = state.reach.cut_off_at().filter(|at| *at > now);
+            let earlier = [cut_off_at, state.yields.next_end(now)];
+            let due = earlier.into_iter().flatten().fold(due, Instant::min);
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => return false,
+                Some(standing) = self.heard.recv() => self.hear(state, standing),
+                () = self.renew.notified() => return true,
+                _ = self.owned.changed() => return true,
+                Ok(()) = self.gateways.changed() => return true,
+                () = sleep_until(due) => return true,
+            }
+        }
     }
 
     /// Gives all shards to the others.
@@ -242,7 +262,9 @@ impl Keeper {
         state.force(&mut place, lease);
         place.valid_until = Some(state.renewed + lease);
         place.lapses = state.lapses;
-        let stays = owned.iter().copied().filter(|shard| place.is_here(*shard));
+        state.yield_to_others(&mut place, &owned, me);
+        let stays = owned.iter().copied();
+        let stays = stays.filter(|shard| place.is_here(*shard) && !place.yields(*shard));
         let standing = LiveNode {
             node: self.me.node.clone(),
             incarnation: self.me.incarnation,
@@ -282,6 +304,25 @@ impl Renewals {
                 known.leaving |= said.leaving;
             }
         }
+    }
+
+    /// What goes to another node is served here until that has it, and before its turn.
+    fn yield_to_others(&mut self, place: &mut Placement, owned: &BTreeSet<u32>, me: &str) {
+        let now = Instant::now();
+        let goes = |shard: &u32| matches!(place.targets[*shard as usize], Target::There(_));
+        let going = owned.iter().copied().filter(goes).collect();
+        let others = self.nodes.iter().filter(|node| node.node != me);
+        let taken = others.flat_map(|node| node.owned.iter().copied()).collect();
+        let is_over = self
+            .leaving
+            .as_ref()
+            .is_some_and(|turns| turns.are_over(now));
+        let at_once = is_over || self.reach.is_cut_off(now);
+        let served = self.yields.serve(&going, &taken, at_once, now);
+        for shard in served.yielded.iter().chain(&served.kept) {
+            place.targets[*shard as usize] = Target::Here;
+        }
+        place.yields = served.yielded;
     }
 
     /// Who holds a shard longer than a lease is not asked any more.

@@ -14,6 +14,7 @@ pub mod peers;
 pub mod placement;
 mod reach;
 mod turns;
+mod yields;
 
 pub use announce::Announcements;
 pub use keeper::{Keeper, Me};

@@ -37,7 +37,7 @@ pub enum PeerItem {
     FanOut(Box<FanOut>),
     /// For a conversation.
     Mark(PeerMark),
-    /// Renew the lease now; how this node stands meanwhile.
+    /// How this node stands, whatever its lease says; none: renew the lease now.
     Renew(Option<Box<LiveNode>>),
 }
 
@@ -80,7 +80,7 @@ fn frame(items: Vec<PeerItem>) -> PeerRequest {
             PeerItem::FanOut(fan_out) => frame.fan_outs.push(*fan_out),
             PeerItem::Mark(mark) => frame.marks.push(mark),
             PeerItem::Renew(standing) => {
-                frame.renew = true;
+                frame.renew |= standing.is_none();
                 frame.standing = standing.map(|it| *it).or(frame.standing);
             }
         }
@@ -195,13 +195,13 @@ impl Peers {
     /// What this node holds, where its lease does not say so yet; those whose stream is still to
     /// come hear it first thing.
     pub fn say(&self, standing: Option<LiveNode>) {
-        if standing.is_some() {
+        let said = self.standing.write();
+        let mut said = said.unwrap_or_else(PoisonError::into_inner);
+        // Once: who hears it looks at it before it does anything else.
+        if standing.is_some() && *said != standing {
             self.send(standing.as_ref());
         }
-        *self
-            .standing
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = standing;
+        *said = standing;
     }
 
     fn send(&self, standing: Option<&LiveNode>) {

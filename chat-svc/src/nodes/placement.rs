@@ -9,7 +9,7 @@
 use super::peers::PeerNode;
 use heddle_proto::internal::LiveNode;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 use tokio::time::Instant;
@@ -45,6 +45,8 @@ pub struct Placement {
     pub targets: Vec<Target>,
     /// Shards of this node that another one still holds.
     pub waits: HashSet<u32>,
+    /// Shards of another node that this one serves until that has them.
+    pub yields: BTreeSet<u32>,
     /// This node is the only one for ever: nobody needs to be asked.
     pub alone: bool,
     /// The lease has ended: what is under way is given up at once.
@@ -62,6 +64,7 @@ impl Placement {
             version: 1,
             targets: vec![Target::Here; shard_count as usize],
             waits: HashSet::new(),
+            yields: BTreeSet::new(),
             alone: true,
             lost: false,
             valid_until: None,
@@ -75,6 +78,7 @@ impl Placement {
             version,
             targets: vec![Target::Nowhere; shard_count as usize],
             waits: HashSet::new(),
+            yields: BTreeSet::new(),
             alone: false,
             lost,
             valid_until: None,
@@ -113,6 +117,7 @@ impl Placement {
             version,
             targets,
             waits,
+            yields: BTreeSet::new(),
             alone: false,
             lost: false,
             valid_until: None,
@@ -131,9 +136,14 @@ impl Placement {
         matches!(self.targets.get(shard as usize), Some(Target::Here))
     }
 
+    /// Whether the shard is another node's as soon as that has it.
+    pub fn yields(&self, shard: u32) -> bool {
+        self.yields.contains(&shard)
+    }
+
     /// Whether this node should take the shard now.
     pub fn may_take(&self, shard: u32) -> bool {
-        self.is_here(shard) && !self.waits.contains(&shard)
+        self.is_here(shard) && !self.waits.contains(&shard) && !self.yields(shard)
     }
 }
 

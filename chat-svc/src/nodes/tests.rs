@@ -1,5 +1,6 @@
 //! One node against a history-svc that says what the test wants about leases.
 
+use super::placement::preferred;
 use crate::{ChatConfig, ChatService, service::Cluster};
 use bytes::Bytes;
 use heddle_kit::{Link, LinkOptions, LocalSlot, SystemClock, Tasks};
@@ -279,6 +280,26 @@ async fn a_shard_is_taken_when_its_owner_says_that_it_is_free() {
     // Its lease goes on to say that it holds them all.
     let owned = node.announces(|owned| !owned.is_empty()).await;
     assert!(owned.len() < SHARDS as usize);
+    drop(answers);
+    node.tasks.drain(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn shards_are_taken_as_their_owner_gives_them_a_few_at_a_time() {
+    let mut node = Node::start(other(0..SHARDS)).await;
+    let (peer, frames) = mpsc::channel(1);
+    let answers = node.client.peer(ReceiverStream::new(frames)).await;
+    let mine = |shard: &u32| preferred(&["me", "other"], *shard) == Some("me");
+    let mine: Vec<u32> = (0..SHARDS).filter(mine).collect();
+    for given in 1..=mine.len() {
+        let left = (0..SHARDS).filter(|shard| !mine[..given].contains(shard));
+        let said = PeerRequest {
+            standing: other(left).unwrap().pop(),
+            ..Default::default()
+        };
+        peer.send(said).await.unwrap();
+        node.announces(|owned| owned.len() == given).await;
+    }
     drop(answers);
     node.tasks.drain(PATIENCE).await;
 }

@@ -15,7 +15,7 @@ use std::{
 use tokio::time::Instant;
 
 /// How long one turn may take before the next one comes all the same.
-const TURN_MAX: Duration = Duration::from_millis(400);
+const TURN_MAX: Duration = Duration::from_millis(800);
 
 /// Whose turn has come.
 #[derive(Debug)]
@@ -34,6 +34,11 @@ impl Turns {
             since: now,
             end,
         }
+    }
+
+    /// Whether everybody's has come, whatever is left to give.
+    pub fn are_over(&self, now: Instant) -> bool {
+        now >= self.end
     }
 
     /// Looks at who holds what: the shards that stay here for now.
@@ -65,7 +70,7 @@ impl Turns {
                 self.since = now;
             }
         }
-        if now >= self.end {
+        if self.are_over(now) {
             return BTreeSet::new();
         }
         going.retain(|node, _| !self.came.contains(*node));

@@ -5,6 +5,7 @@ use super::{
     Shard, Surroundings,
     input::{PeerInput, Reply, Taken},
     mailboxes::MailboxSlot,
+    ownership::Ownership,
 };
 use crate::{
     config::ChatConfig,
@@ -20,6 +21,13 @@ use tonic::service::Routes;
 
 /// What its clock says, in milliseconds since the Unix epoch.
 pub(super) const NOW_MS: u64 = 1_000_000;
+
+/// Under what it is taken.
+pub(super) const OWNER: Ownership = Ownership {
+    epoch: 1,
+    nonce: 7,
+    since: 1,
+};
 
 /// The conversation that bob is told of.
 pub(super) const TALK: [u8; 16] = [5; 16];
@@ -45,8 +53,8 @@ pub(super) fn shard() -> Shard {
 pub(super) fn take(shard: &mut Shard) {
     let taken = Taken {
         history: 0,
-        epoch: 1,
-        nonce: 7,
+        epoch: OWNER.epoch,
+        nonce: OWNER.nonce,
         notes: Vec::new(),
         found: Vec::new(),
     };

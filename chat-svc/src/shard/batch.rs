@@ -6,7 +6,7 @@
 //! Invariant: of each log a batch holds one run of consecutive events; nothing in it has been told
 //! to anybody.
 
-use super::{edges::Edge, input::Reply};
+use super::{edges::Edge, input::Reply, ownership::Ownership};
 use crate::mailbox::Entry;
 use bytes::Bytes;
 use heddle_kit::FastMap;
@@ -147,6 +147,18 @@ pub struct Batch {
     pub spans: Vec<tracing::Span>,
     /// When it left for the store.
     pub left: Option<std::time::Instant>,
+    /// What left, and how it goes.
+    pub sent: Option<Sent>,
+}
+
+/// A commit under way.
+pub struct Sent {
+    /// As it left.
+    pub commit: Commit,
+    /// On which of the streams.
+    pub life: u64,
+    /// Its outcome will not come, or was no promise.
+    pub unconfirmed: bool,
 }
 
 impl Batch {
@@ -227,17 +239,28 @@ impl Batch {
         self.logs.iter().map(|log| log.events.len()).sum()
     }
 
-    /// The wire's commit of it; the effects stay.
-    pub fn commit(&mut self, id: u64, shard: u32, epoch: u64, nonce: u64) -> Commit {
+    /// The wire's commit of it, which leaves on streams number `life`; the effects stay, and so
+    /// does a copy.
+    pub(super) fn commit(
+        &mut self,
+        (id, shard, life): (u64, u32, u64),
+        owner: &Ownership,
+    ) -> Commit {
         self.id = id;
-        Commit {
+        let commit = Commit {
             id,
             shard,
-            epoch,
-            nonce,
+            epoch: owner.epoch,
+            nonce: owner.nonce,
             batches: std::mem::take(&mut self.logs),
             cells: std::mem::take(&mut self.cells),
             blanks: std::mem::take(&mut self.blanks),
-        }
+        };
+        self.sent = Some(Sent {
+            commit: commit.clone(),
+            life,
+            unconfirmed: false,
+        });
+        commit
     }
 }

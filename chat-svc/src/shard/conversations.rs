@@ -37,6 +37,8 @@ pub(super) enum ConversationSlot {
 pub(super) struct Loading {
     pub parts_left: u32,
     pub tail_begun: bool,
+    /// seq of the first event of the log's last row; 0: it is empty.
+    pub last_row_seq: u64,
     pub loaded: Loaded,
     pub waiting: Vec<Waiting>,
 }
@@ -267,8 +269,14 @@ impl Shard {
         self.done(edge, command.id);
     }
 
-    /// A loaded conversation serves who waited for it.
-    pub(super) fn conversation_ready(&mut self, log: LogId, conversation: Conversation) {
+    /// A loaded conversation serves who waited for it. From `unnoted_seq` on (0: from nowhere) it
+    /// may have work open that no note tells of.
+    pub(super) fn conversation_ready(
+        &mut self,
+        log: LogId,
+        conversation: Conversation,
+        unnoted_seq: u64,
+    ) {
         let live = Box::new(Live {
             used_ms: self.now_ms(),
             open: OpenWork::after(self.next_id),
@@ -277,7 +285,7 @@ impl Shard {
         let slot = self
             .conversations
             .insert(log, ConversationSlot::Ready(live));
-        self.start_recovery(log);
+        self.start_recovery(log, unnoted_seq);
         if let Some(ConversationSlot::Loading(loading)) = slot {
             for waiting in loading.waiting {
                 if let Waiting::Command(edge, command) = waiting {

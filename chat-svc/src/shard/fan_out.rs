@@ -37,7 +37,7 @@ impl Shard {
     pub(super) fn fan_out(&mut self, log: LogId, mut told: Told, last_of_range: bool) {
         self.blank_erased(log.as_bytes(), &mut told.events);
         let shard_count = self.around.peers.len() as u32;
-        let (now_ms, from_epoch) = (self.now_ms(), self.ownership.map_or(0, |(epoch, _)| epoch));
+        let (now_ms, from_epoch) = (self.now_ms(), self.ownership.map_or(0, |own| own.since));
         let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
             return;
         };

@@ -31,8 +31,15 @@ pub enum EdgeInput {
 pub enum StoreInput {
     /// New streams.
     Connected(StoreOutboxes),
-    /// The streams ended: what was under way is unknown.
-    Lost,
+    /// The streams with this number ended: what was under way on them is unknown.
+    Lost(u64),
+    /// The epoch was raised where the streams with this number lead.
+    Moved {
+        /// The new one.
+        epoch: u64,
+        /// Those streams.
+        life: u64,
+    },
     /// An epoch was raised for this shard, by the attempt that this token cancels.
     Taken(Taken, CancellationToken),
     /// A commit's outcome.

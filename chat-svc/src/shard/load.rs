@@ -5,9 +5,10 @@ use super::{
     conversations::{ConversationSlot, Loading},
     mailboxes::{LiveMailbox, LoadingMailbox, MailboxSlot, Waiting},
     reads::{Purpose, decode, events},
+    recover::UNNOTED_MAX_MS,
 };
 use crate::{
-    conversation::{Conversation, Loaded, index::ID_AHEAD_MAX_MS, tail::TAIL_EVENTS_MAX},
+    conversation::{Conversation, Loaded, event, index::ID_AHEAD_MAX_MS, tail::TAIL_EVENTS_MAX},
     mailbox::{Mailbox, notices::Notices, push::Device},
 };
 use bytes::Bytes;
@@ -89,7 +90,7 @@ impl Shard {
     }
 
     fn loader(&self) -> Loader {
-        (self.index, self.ownership.map_or(0, |(epoch, _)| epoch))
+        (self.index, self.ownership.map_or(0, |own| own.epoch))
     }
 
     pub(super) fn conversation_part(
@@ -124,6 +125,8 @@ impl Shard {
             }
             ConversationPart::Tail => {
                 tail_begun = !std::mem::replace(&mut loading.tail_begun, true);
+                let last = outcome.rows.last().and_then(|row| row.batch.as_ref());
+                loading.last_row_seq = last.map_or(loading.last_row_seq, |row| row.first_seq);
                 more = take_tail(loader, &log, &mut loading.loaded, outcome, now_ms);
             }
         }
@@ -139,7 +142,10 @@ impl Shard {
             && ready
         {
             let loaded = std::mem::take(&mut loading.loaded);
-            self.conversation_ready(log, Conversation::load(log, loaded));
+            let last_ms = loaded.events.last().map_or(0, event::time_ms);
+            let is_young = last_ms + UNNOTED_MAX_MS >= now_ms;
+            let unnoted_seq = if is_young { loading.last_row_seq } else { 0 };
+            self.conversation_ready(log, Conversation::load(log, loaded), unnoted_seq);
         }
     }
 
@@ -303,7 +309,7 @@ fn take_tail(
             .map(|last| tail(loader, log, last.seq + 1));
     }
     let first = loaded.events.first()?;
-    let fresh = crate::conversation::event::time_ms(first) + ID_AHEAD_MAX_MS >= now_ms;
+    let fresh = event::time_ms(first) + ID_AHEAD_MAX_MS >= now_ms;
     let further = fresh && first.seq > 1 && loaded.events.len() < TAIL_IDS_MAX;
     let goes_on = further && (found_older || next_seq == 0);
     goes_on.then(|| {

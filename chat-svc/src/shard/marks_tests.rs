@@ -132,7 +132,7 @@ fn recovering_shard(edge: &Arc<Edge>) -> Shard {
     let slot = ConversationSlot::Ready(Box::new(Live::new(talk())));
     shard.conversations.insert(log(), slot);
     shard.recovering.conversations.insert(log(), (1, 0));
-    shard.start_recovery(log());
+    shard.start_recovery(log(), 0);
     shard.on_command(edge, report(0, 1, 0));
     let committed = std::mem::take(&mut shard.batch);
     shard.carry_out(committed);

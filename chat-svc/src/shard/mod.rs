@@ -6,7 +6,8 @@
 //! gateways and other shards.
 //!
 //! Invariant: nothing is told to anybody before the batch that says it is committed under an epoch
-//! verified after that; a shard that cannot know drops its state and takes itself again.
+//! verified after that; a shard that cannot know writes it again under its very next epoch, or
+//! drops its state and takes itself again.
 
 #[cfg(test)]
 mod bare;
@@ -27,6 +28,7 @@ mod mailbox_user;
 mod mailboxes;
 mod marks;
 mod measure;
+mod moving;
 pub mod open;
 mod origins;
 mod outbound;
@@ -52,7 +54,10 @@ use crate::{
 use batch::Batch;
 use conversations::ConversationSlot;
 use erasures::Erasures;
-use heddle_kit::{AnyOf, FastMap, SharedClock, Tasks, link::Outbox};
+use heddle_kit::{
+    AnyOf, FastMap, SharedClock, Tasks,
+    link::{Outbox, outbox::TrySendError},
+};
 use heddle_proto::{
     errors::Fault,
     ids::LogId,
@@ -63,9 +68,10 @@ use held::Held;
 use input::{PeerInput, ShardInputs, StoreInput};
 use mailboxes::{MailboxSlot, SessionsOf};
 use measure::Measures;
+use moving::Moving;
 use origins::Origins;
 use outbound::{Outbound, UNACKNOWLEDGED_MAX};
-use ownership::Phase;
+use ownership::{Ownership, Phase};
 use previews::Previews;
 use pushes::Intent;
 use reads::Reads;
@@ -117,9 +123,11 @@ pub struct Shard {
     around: Surroundings,
     phase: Phase,
     place: Arc<Placement>,
-    ownership: Option<(u64, u64)>,
+    ownership: Option<Ownership>,
     raised_at: usize,
+    life: u64,
     store: Option<StoreOutboxes>,
+    moving: Option<Moving>,
     notify: Option<Outbox<PushIntent>>,
     conversations: FastMap<LogId, ConversationSlot>,
     mailboxes: FastMap<Arc<str>, MailboxSlot>,
@@ -161,7 +169,9 @@ impl Shard {
             place,
             ownership: None,
             raised_at: 0,
+            life: 0,
             store: None,
+            moving: None,
             notify: None,
             conversations: FastMap::default(),
             mailboxes: FastMap::default(),
@@ -262,6 +272,10 @@ impl Shard {
                 return;
             };
             self.on_store(input);
+            if self.is_unconfirmed() {
+                // No epoch is raised any more under which it could be told.
+                self.roll_back(owner_changing());
+            }
             while let Ok(input) = inputs.peer.try_recv() {
                 self.on_peer(input);
             }
@@ -274,13 +288,8 @@ impl Shard {
         self.turn_ms = self.around.clock.now_ms();
         match input {
             StoreInput::Connected(outboxes) => self.connected(outboxes),
-            StoreInput::Lost => {
-                self.store = None;
-                if self.in_flight.is_some() {
-                    self.roll_back(owner_changing());
-                    self.give_up();
-                }
-            }
+            StoreInput::Lost(life) => self.lost(life),
+            StoreInput::Moved { epoch, life } => self.moved(epoch, life),
             StoreInput::Taken(taken, attempt) => self.taken(taken, &attempt),
             StoreInput::Committed(outcome) => self.committed(outcome),
             StoreInput::Read(outcome) => self.on_read(*outcome),
@@ -298,6 +307,7 @@ impl Shard {
             return;
         }
         match outcome.status() {
+            status if status != CommitStatus::Committed && self.has_moved() => self.unconfirmed(),
             CommitStatus::Committed => {
                 if let Some(batch) = self.in_flight.take() {
                     self.carry_out(batch);
@@ -312,12 +322,11 @@ impl Shard {
                 self.roll_back(read_only(&outcome.message));
             }
             status => {
-                tracing::error!(
-                    shard = self.index,
-                    ?status,
-                    reason = outcome.message,
-                    "commit not confirmed: the shard is given up"
-                );
+                if !self.place.yields(self.index) {
+                    let (shard, reason) = (self.index, &outcome.message);
+                    let text = "commit not confirmed: the shard is given up";
+                    tracing::error!(shard, ?status, reason, "{text}");
+                }
                 self.roll_back(owner_changing());
                 self.give_up();
             }
@@ -327,7 +336,7 @@ impl Shard {
     /// Sends the batch, unless one is under way.
     fn flush(&mut self) {
         self.send_unsent();
-        let (Some(store), Some((epoch, nonce))) = (&self.store, self.ownership) else {
+        let (Some(store), Some(owner)) = (&self.store, self.ownership) else {
             return;
         };
         if self.in_flight.is_some() || self.batch.is_empty() {
@@ -336,11 +345,11 @@ impl Shard {
         let mut batch = std::mem::take(&mut self.batch);
         self.next_id += 1;
         self.measures.leaves(&mut batch);
-        let commit = batch.commit(self.next_id, self.index, epoch, nonce);
-        let refused = store.commits.try_send(commit).is_err();
+        let commit = batch.commit((self.next_id, self.index, store.life), &owner);
+        let sent = store.commits.try_send(commit);
         self.in_flight = Some(batch);
-        if refused {
-            // The link is closing: nothing was written, and its end is about to be told.
+        // The end of closed streams is about to be told, and the commit goes on others then.
+        if let Err(TrySendError::Full(_)) = sent {
             self.roll_back(owner_changing());
         }
     }
@@ -352,7 +361,7 @@ impl Shard {
     }
 
     fn nonce(&self) -> u64 {
-        self.ownership.map_or(0, |(_, nonce)| nonce)
+        self.ownership.map_or(0, |own| own.nonce)
     }
 }
 

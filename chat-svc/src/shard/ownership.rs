@@ -3,14 +3,24 @@
 //! `nodes` says where shards belong; the epoch says whose they are. `take` raises it.
 //!
 //! Invariant: a shard that is not its own answers OWNER_CHANGING and keeps nothing of what it knew;
-//! one that hands over finishes what it has accepted first.
+//! one that hands over serves on until it is fenced, or finishes what it has accepted.
 
 use super::{
     Shard, conversations::ConversationSlot, input::StoreInput, input::Taken, owner_changing, take,
     timers::Timers,
 };
-use crate::store_link::StoreOutboxes;
 use tokio_util::sync::CancellationToken;
+
+/// Under what a shard writes.
+#[derive(Clone, Copy)]
+pub(super) struct Ownership {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The nonce of what it knows.
+    pub nonce: u64,
+    /// The epoch under which it was taken, all that it knows since. Other shards know it by that.
+    pub since: u64,
+}
 
 /// What a shard is doing about being owned.
 #[derive(Default)]
@@ -51,7 +61,15 @@ impl Shard {
                 self.outbound.moved(shard, self.turn_ms);
             }
         }
-        if self.place.is_here(self.index) {
+        if self.place.yields(self.index) {
+            // Served on, but not taken any more. What is only here is stored before it is fenced.
+            if !self.serves() {
+                self.release();
+            } else if !before.yields(self.index) {
+                self.store_pending_marks();
+                self.store_cursors();
+            }
+        } else if self.place.is_here(self.index) {
             if let Phase::Away = self.phase {
                 self.phase = Phase::Wanted(0);
             }
@@ -115,23 +133,6 @@ impl Shard {
         });
     }
 
-    /// Streams to history-svc are there. Where the epoch was not raised it counts for nothing, and
-    /// waiting for the first commit to be fenced would only cost time.
-    pub(super) fn connected(&mut self, outboxes: StoreOutboxes) {
-        let elsewhere = outboxes.history != self.raised_at;
-        self.store = Some(outboxes);
-        if elsewhere && self.ownership.is_some() {
-            self.roll_back(owner_changing());
-            self.give_up();
-            if let Phase::Wanted(_) = self.phase {
-                // The lease still says that it is here: there is nobody to ask.
-                self.phase = Phase::Wanted(0);
-                self.take_if_due();
-            }
-        }
-        self.resend_reads();
-    }
-
     pub(super) fn taken(&mut self, taken: Taken, attempt: &CancellationToken) {
         if attempt.is_cancelled() || !matches!(self.phase, Phase::Taking(_)) {
             return;
@@ -139,8 +140,13 @@ impl Shard {
         let (shard, epoch, notes) = (self.index, taken.epoch, taken.notes.len());
         tracing::info!(shard, epoch, notes, "taken");
         self.phase = Phase::Serving;
-        self.ownership = Some((taken.epoch, taken.nonce));
+        self.ownership = Some(Ownership {
+            epoch: taken.epoch,
+            nonce: taken.nonce,
+            since: taken.epoch,
+        });
         self.raised_at = taken.history;
+        self.move_if_elsewhere();
         for (window, partition, log) in taken.found {
             let notes = self.timers.notes.entry(window).or_default();
             notes.push((partition, log));
@@ -154,6 +160,11 @@ impl Shard {
     pub(super) fn give_up(&mut self) {
         if let Phase::Releasing = self.phase {
             return self.released();
+        }
+        if self.place.yields(self.index) {
+            tracing::info!(shard = self.index, "the next owner has it");
+            self.released();
+            return self.around.renew.notify_one();
         }
         self.drop_state();
         self.phase = Phase::Wanted(self.place.version);
@@ -204,6 +215,7 @@ impl Shard {
 
     fn drop_state(&mut self) {
         self.ownership = None;
+        self.stop_moving();
         self.refuse_reads();
         self.refuse_what_waits_for_room();
         self.drop_conversations(&owner_changing());

@@ -128,7 +128,7 @@ impl Bench {
 
     /// Values of a table in the batch that is being formed.
     fn cells(&mut self, table: Table) -> Vec<bytes::Bytes> {
-        let commit = self.shard.batch.commit(1, 0, 1, 7);
+        let commit = self.shard.batch.commit((1, 0, 1), &bare::OWNER);
         let cells = commit.cells.iter();
         let found = cells.filter(|cell| cell.table == table as i32);
         let found = found.map(|cell| cell.value.clone()).collect();

@@ -36,7 +36,7 @@ use std::{
 const READ_BACK_EVENTS: u32 = 1_000;
 
 /// Reads that no send waits for, at most, while there are others.
-const PATIENT_MAX: usize = 8;
+const PATIENT_MAX: usize = 2;
 
 /// How often failed reads are told of, in milliseconds.
 const FAILED_READS_INTERVAL_MS: u64 = 1_000;
@@ -122,6 +122,16 @@ impl Reads {
         self.under_way.keys().copied()
     }
 
+    /// The first seq of a log that is being fanned out again.
+    #[cfg(test)]
+    pub fn recovers_from(&self) -> Option<u64> {
+        let mut purposes = self.under_way.values().map(|(_, purpose)| purpose);
+        purposes.find_map(|purpose| match purpose {
+            Purpose::Recover(recover) => Some(recover.next_seq),
+            _ => None,
+        })
+    }
+
     /// Forgets all: the state that they were for is gone. What they were for comes back.
     pub fn take_all(&mut self) -> Vec<Purpose> {
         self.patient = 0;
@@ -181,12 +191,37 @@ impl Shard {
         let reads = self.reads.under_way.values().map(|(read, _)| read.clone());
         let refused = store.reads.try_send_all(reads);
         debug_assert!(
-            refused.is_empty(),
+            refused.is_empty() || store.reads.is_closed(),
             "a new link has room for all reads of a shard"
         );
     }
 
+    /// Asks again for all that is under way, or will be, under an epoch that was raised meanwhile;
+    /// late answers to what was asked before are nobody's.
+    pub(super) fn read_again_under(&mut self, epoch: u64) {
+        for (mut read, purpose) in std::mem::take(&mut self.reads.under_way).into_values() {
+            self.next_id += 1;
+            read.id = self.next_id;
+            self.reads.under_way.insert(read.id, (read, purpose));
+        }
+        let under_way = self.reads.under_way.values_mut();
+        let queries = under_way.filter_map(|(read, _)| read.query.as_mut());
+        let queued = self.reads.queued.iter_mut();
+        let queued = queued.chain(&mut self.reads.queued_patient);
+        for query in queries.chain(queued.map(|(query, _)| query)) {
+            if let Query::Tail(tail) = query {
+                tail.epoch = epoch;
+            }
+        }
+        self.resend_reads();
+    }
+
     pub(super) fn on_read(&mut self, outcome: ReadOutcome) {
+        let superseded = outcome.code == i32::from(tonic::Code::Aborted);
+        if superseded && self.moving.is_some() {
+            // By this very node, at another history-svc: it is asked again there.
+            return;
+        }
         let Some((_, purpose)) = self.reads.under_way.remove(&outcome.id) else {
             return;
         };
@@ -199,7 +234,7 @@ impl Shard {
             let fault = fault_of(&outcome);
             self.refuse_waiting(purpose, &fault);
             // The log was to be taken over, and the store knows of another owner.
-            if outcome.code == i32::from(tonic::Code::Aborted) {
+            if superseded {
                 self.roll_back(super::owner_changing());
                 self.give_up();
             }

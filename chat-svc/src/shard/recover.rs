@@ -28,6 +28,10 @@ use std::sync::Arc;
 /// When a damaged log is read again, in milliseconds: it takes somebody to mend it.
 const DAMAGED_AGAIN_MS: u64 = 10_000;
 
+/// An event that is older was stored before the notes were read, in milliseconds: how far clocks of
+/// nodes may be apart, and how long a raise may take.
+pub(super) const UNNOTED_MAX_MS: u64 = 30_000;
+
 /// What was noted and is not under way again yet: where to begin, and the window of its note (0:
 /// any that is in the store).
 #[derive(Default)]
@@ -137,9 +141,13 @@ impl Shard {
         }
     }
 
-    /// A conversation is loaded: if it had work open, that begins.
-    pub(super) fn start_recovery(&mut self, log: LogId) {
-        let Some((from_seq, window)) = self.recovering.conversations.remove(&log) else {
+    /// A conversation is loaded: if it had work open, that begins. Its last row may be younger than
+    /// the reading of the notes: the last owner wrote it as the epoch was raised, and nobody has
+    /// been told of it.
+    pub(super) fn start_recovery(&mut self, log: LogId, unnoted_seq: u64) {
+        let noted = self.recovering.conversations.remove(&log);
+        let unnoted = (unnoted_seq > 0).then_some((unnoted_seq, 0));
+        let Some((from_seq, window)) = noted.or(unnoted) else {
             return;
         };
         let Some(ConversationSlot::Ready(live)) = self.conversations.get_mut(&log) else {
@@ -279,3 +287,7 @@ impl Shard {
             .unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;

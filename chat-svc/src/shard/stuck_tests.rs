@@ -117,7 +117,7 @@ impl Bench {
     fn commits(&mut self) -> Committed {
         let mut batch = std::mem::take(&mut self.shard.batch);
         assert!(batch.event_count() <= BATCH_EVENTS_MAX);
-        let cells = batch.commit(1, 0, 1, 7).cells.into_iter();
+        let cells = batch.commit((1, 0, 1), &bare::OWNER).cells.into_iter();
         let answers = batch.answers.iter().map(|answer| match &answer.outcome {
             Outcome::Ready(Answer::RedriveStuck(done)) => Ok(done.event_count),
             Outcome::Ready(Answer::Error(error)) => Err(error.reason()),

@@ -1,5 +1,8 @@
 //! Taking a shard over: raise the epoch, then read which logs have work open.
 //!
+//! Where to read is asked while the epoch is raised, since the shard may be waited for; it is asked
+//! again afterwards, beside the reading, and what came in between is read as well.
+//!
 //! Tried until it succeeds or the service stops; until then the shard refuses commands with
 //! OWNER_CHANGING.
 
@@ -54,12 +57,53 @@ impl Taking {
         }
     }
 
+    /// Raises the epoch at a certain history-svc, however long it takes.
+    pub async fn raise_at(self, history: usize, nonce: u64) -> u64 {
+        let mut client = store_link::client(self.history.link(history));
+        loop {
+            match self.raise(&mut client, nonce).await {
+                Ok(epoch) => return epoch,
+                Err(status) => {
+                    let shard = self.index;
+                    tracing::info!(shard, %status, "the epoch was not raised; trying again");
+                    tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
+                }
+            }
+        }
+    }
+
     async fn try_once(
         &self,
         history: usize,
         client: &mut StoreServiceClient<Link>,
     ) -> Result<Taken, Status> {
         let nonce = rand::random::<u64>().max(1);
+        let mut beside = client.clone();
+        // Both to their ends: a raise that is dropped may be done all the same.
+        let both = tokio::join!(self.raise(client, nonce), self.noted(&mut beside));
+        let (epoch, noted) = (both.0?, both.1?);
+        // The owner before may have noted more until now: what it did then is read in any case.
+        let notes = self.notes(client, &noted);
+        let (mut notes, newly) = tokio::try_join!(notes, self.noted(&mut beside))?;
+        let newly: Vec<_> = newly.into_iter().filter(|it| !noted.contains(it)).collect();
+        if !newly.is_empty() {
+            notes.extend(self.notes(client, &newly).await?);
+        }
+        let (notes, found) = newest(notes);
+        Ok(Taken {
+            epoch,
+            nonce,
+            notes,
+            found,
+            history,
+        })
+    }
+
+    async fn raise(
+        &self,
+        client: &mut StoreServiceClient<Link>,
+        nonce: u64,
+    ) -> Result<u64, Status> {
         let node = self
             .config
             .node
@@ -71,38 +115,37 @@ impl Taking {
             nonce,
         };
         let epochs = client.take_shards(request).await?.into_inner().epochs;
-        let epoch = *epochs
-            .first()
-            .ok_or_else(|| Status::internal("no epoch was given"))?;
-        let (notes, found) = self.notes(client).await?;
-        Ok(Taken {
-            epoch,
-            nonce,
-            notes,
-            found,
-            history,
-        })
+        let epoch = epochs.first().copied();
+        epoch.ok_or_else(|| Status::internal("no epoch was given"))
     }
 
-    /// The newest note of each log of this shard that may have work open, and all that were found.
-    async fn notes(&self, client: &mut StoreServiceClient<Link>) -> Result<Notes, Status> {
-        let shard_count = self.config.shard_count();
-        let seen = keys::shards_ever(shard_count);
+    /// Where notes of this shard may stand.
+    async fn noted(&self, client: &mut StoreServiceClient<Link>) -> Result<Vec<NotedIn>, Status> {
+        let seen = keys::shards_ever(self.config.shard_count());
         let rows = seen
             .clone()
             .map(|shard| (Table::OldestWindows, shard.to_be_bytes().to_vec()));
-        let mut partitions = Vec::new();
+        let mut noted = Vec::new();
         for (shard, cells) in seen.zip(read_all(client, rows.collect()).await?) {
             let Some(cell) = cells.into_iter().next() else {
                 continue;
             };
             let row = OldestWindowRow::decode(cell.value).unwrap_or_default();
             let windows = row.window..=row.newest_window;
-            partitions.extend(windows.map(|window| (window, cells::note_partition(shard, window))));
+            noted.extend(windows.map(|window| (window, cells::note_partition(shard, window))));
         }
-        let mut newest: HashMap<Bytes, (u64, NoteRow)> = HashMap::new();
-        let mut found = Vec::new();
-        for some in partitions.chunks(WINDOWS_AT_ONCE) {
+        Ok(noted)
+    }
+
+    /// The notes that stand there, of this shard's logs.
+    async fn notes(
+        &self,
+        client: &mut StoreServiceClient<Link>,
+        noted: &[NotedIn],
+    ) -> Result<Vec<Found>, Status> {
+        let shard_count = self.config.shard_count();
+        let mut notes = Vec::new();
+        for some in noted.chunks(WINDOWS_AT_ONCE) {
             let asked = some
                 .iter()
                 .map(|(_, partition)| (Table::Notes, partition.to_vec()));
@@ -111,23 +154,37 @@ impl Taking {
                 for cell in cells {
                     let note = NoteRow::decode(cell.value).unwrap_or_default();
                     let log = LogId::from_wire(&note.log_id);
-                    if log.is_none_or(|log| log.shard(shard_count) != self.index) {
-                        continue;
-                    }
-                    found.push((*window, partition.clone(), cell.clustering));
-                    let known = newest.get(&note.log_id).map_or(0, |(window, _)| *window);
-                    if *window >= known {
-                        newest.insert(note.log_id.clone(), (*window, note));
+                    if log.is_some_and(|log| log.shard(shard_count) == self.index) {
+                        let at = (*window, partition.clone(), cell.clustering);
+                        notes.push((at, note));
                     }
                 }
             }
         }
-        Ok((newest.into_values().collect(), found))
+        Ok(notes)
     }
 }
 
-/// The notes that count, and where all of them stand: window, partition, log.
-type Notes = (Vec<(u64, NoteRow)>, Vec<(u64, Bytes, Bytes)>);
+/// A window, and the partition of its notes.
+type NotedIn = (u64, Bytes);
+/// Where a note stands: window, partition, log.
+type Place = (u64, Bytes, Bytes);
+/// A note, and where it stands.
+type Found = (Place, NoteRow);
+
+/// The newest note of each log that may have work open, and where all of them stand.
+fn newest(notes: Vec<Found>) -> (Vec<(u64, NoteRow)>, Vec<Place>) {
+    let mut newest: HashMap<Bytes, (u64, NoteRow)> = HashMap::new();
+    let mut found = Vec::with_capacity(notes.len());
+    for (at, note) in notes {
+        let known = newest.get(&note.log_id).map_or(0, |(window, _)| *window);
+        if at.0 >= known {
+            newest.insert(note.log_id.clone(), (at.0, note));
+        }
+        found.push(at);
+    }
+    (newest.into_values().collect(), found)
+}
 
 /// The rows of some partitions, in the order asked for.
 async fn read_all(

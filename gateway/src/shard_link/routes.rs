@@ -1,7 +1,8 @@
 //! Routes: which chat node owns which shard, as the nodes announce it.
 //!
-//! Pure. A node's announcement replaces its earlier one; the last node to announce a shard owns it,
-//! and if it takes that back, another one that still says so.
+//! Pure. A node's announcement replaces its earlier one; the last node to begin to announce a shard
+//! owns it, and if it takes that back, another one that still says so. What a node only says again
+//! changes nothing: it may be serving shards for their next owner, who has announced them.
 //!
 //! Invariant: a wrong route costs an UNAVAILABLE and a retry, never a wrong write: owners verify
 //! their epoch.
@@ -58,11 +59,13 @@ impl Routes {
                 *owned = true;
             }
         }
-        self.said.insert(node, owned.clone());
+        let said = self.said.insert(node, owned.clone()).unwrap_or_default();
         let mut gained = Vec::new();
         for (shard, owned) in owned.into_iter().enumerate() {
             let before = self.owners[shard];
+            let again = said.get(shard) == Some(&true);
             let now = match owned {
+                true if again => before.or(Some(node)),
                 true => Some(node),
                 false if before == Some(node) => self.another(shard),
                 false => before,
@@ -129,11 +132,23 @@ mod tests {
         assert_eq!(routes.announce(1, &map(2, &[1])), [1]);
         assert_eq!(routes.announce(1, &map(2, &[])), [1]);
         assert!(routes.is_complete());
-        // Taken again: the same map, said again, counts.
+        // Said again, and then taken again: lost first, so that it counts.
         routes.announce(1, &map(2, &[1]));
+        assert_eq!(routes.announce(0, &map(2, &[0, 1])), [0u32; 0]);
+        assert_eq!(routes.announce(0, &map(2, &[0])), [0u32; 0]);
         assert_eq!(routes.announce(0, &map(2, &[0, 1])), [1]);
         routes.lose(0);
         assert!(!routes.is_complete());
+    }
+
+    #[test]
+    fn who_serves_for_the_next_owner_does_not_take_back_what_that_announced() {
+        let mut routes = Routes::default();
+        routes.announce(0, &map(4, &[0, 1, 2]));
+        assert_eq!(routes.announce(1, &map(4, &[0, 1, 3])), [0, 1, 3]);
+        // The first of them was fenced; the other one is served for node 1.
+        assert_eq!(routes.announce(0, &map(4, &[1, 2])), [0u32; 0]);
+        assert_eq!(routes.announce(1, &map(4, &[0, 3])), [1], "it has it still");
     }
 
     #[test]

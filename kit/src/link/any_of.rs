@@ -65,6 +65,11 @@ impl AnyOf {
         self.at.load(Ordering::Relaxed) % self.links.len()
     }
 
+    /// A certain one, by its place among the addresses.
+    pub fn link(&self, index: usize) -> Link {
+        self.links[index % self.links.len()].clone()
+    }
+
     /// The one in use has failed: the next one is, from now on.
     pub fn failed(&self) {
         self.at.fetch_add(1, Ordering::Relaxed);
