@@ -35,12 +35,11 @@ impl Announcements {
     /// somebody else may have had it, and said so, in between, and what is only said again counts
     /// for nothing against that.
     pub fn set(&self, shard: u32, owned: bool) {
-        let mut before = self.owned.borrow().clone();
-        if owned && before.remove(&shard) {
+        if owned && self.owned.borrow().contains(&shard) {
             let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
-            for edge in edges.iter().filter_map(Weak::upgrade) {
-                edge.send(self.map(&before));
-            }
+            let mut without = self.owned.borrow().clone();
+            without.remove(&shard);
+            self.tell(&edges, &without);
         }
         self.owned.send_if_modified(|shards| match owned {
             true => {
@@ -61,7 +60,7 @@ impl Announcements {
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         edges.retain(|known| known.strong_count() > 0);
         edges.push(Arc::downgrade(edge));
-        edge.send(self.frame());
+        edge.send(self.frame(&self.owned.borrow()));
     }
 
     /// Tells all gateways each change, until `ending`.
@@ -74,17 +73,17 @@ impl Announcements {
             }
             let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
             changes.mark_unchanged();
-            for edge in edges.iter().filter_map(Weak::upgrade) {
-                edge.send(self.frame());
-            }
+            self.tell(&edges, &self.owned.borrow());
         }
     }
 
-    fn frame(&self) -> EdgeResponse {
-        self.map(&self.owned.borrow())
+    fn tell(&self, edges: &[Weak<Edge>], owned: &BTreeSet<u32>) {
+        for edge in edges.iter().filter_map(Weak::upgrade) {
+            edge.send(self.frame(owned));
+        }
     }
 
-    fn map(&self, owned: &BTreeSet<u32>) -> EdgeResponse {
+    fn frame(&self, owned: &BTreeSet<u32>) -> EdgeResponse {
         let map = ShardMap {
             shard_count: self.shard_count,
             owned: owned.iter().copied().collect(),

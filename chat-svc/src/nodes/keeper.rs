@@ -7,7 +7,9 @@
 //!
 //! Invariant: a node that could not renew for a whole lease serves nothing.
 
-use super::{Placement, Target, peers::Peers, placement, reach::Reach, turns::Turns, yields};
+use super::{
+    Placement, Target, peers::Peers, placement, reach::Reach, turns::Turns, yields::Yields,
+};
 use crate::{config::ChatConfig, store_link};
 use heddle_kit::AnyOf;
 use heddle_proto::internal::{LeaseRequest, LiveNode};
@@ -79,7 +81,7 @@ struct Renewals {
     /// Shards that belong here and that another still holds, and since when.
     waiting: HashMap<u32, Instant>,
     /// Shards given away that are served until others have them.
-    yields: yields::Yields,
+    yields: Yields,
 }
 
 impl Keeper {
@@ -97,7 +99,7 @@ impl Keeper {
             said: HashMap::new(),
             failed: 0,
             waiting: HashMap::new(),
-            yields: yields::Yields::default(),
+            yields: Yields::default(),
         };
         let interval = Duration::from_millis(self.config.lease_renewal_ms);
         loop {

@@ -37,8 +37,10 @@ pub enum PeerItem {
     FanOut(Box<FanOut>),
     /// For a conversation.
     Mark(PeerMark),
-    /// How this node stands, whatever its lease says; none: renew the lease now.
-    Renew(Option<Box<LiveNode>>),
+    /// How this node stands, whatever its lease says.
+    Standing(Box<LiveNode>),
+    /// Renew the lease now.
+    Renew,
 }
 
 /// Another chat node.
@@ -69,7 +71,8 @@ fn size_of(item: &PeerItem) -> usize {
     match item {
         PeerItem::FanOut(fan_out) => fan_out.encoded_len(),
         PeerItem::Mark(mark) => mark.encoded_len(),
-        PeerItem::Renew(standing) => 2 + standing.as_ref().map_or(0, |it| it.encoded_len()),
+        PeerItem::Standing(standing) => standing.encoded_len(),
+        PeerItem::Renew => 2,
     }
 }
 
@@ -79,10 +82,8 @@ fn frame(items: Vec<PeerItem>) -> PeerRequest {
         match item {
             PeerItem::FanOut(fan_out) => frame.fan_outs.push(*fan_out),
             PeerItem::Mark(mark) => frame.marks.push(mark),
-            PeerItem::Renew(standing) => {
-                frame.renew |= standing.is_none();
-                frame.standing = standing.map(|it| *it).or(frame.standing);
-            }
+            PeerItem::Standing(standing) => frame.standing = Some(*standing),
+            PeerItem::Renew => frame.renew = true,
         }
     }
     frame
@@ -189,7 +190,7 @@ impl Peers {
 
     /// Others should renew their leases now: something has changed.
     pub fn hint(&self) {
-        self.send(None);
+        self.send(|| PeerItem::Renew);
     }
 
     /// What this node holds, where its lease does not say so yet; those whose stream is still to
@@ -198,17 +199,18 @@ impl Peers {
         let said = self.standing.write();
         let mut said = said.unwrap_or_else(PoisonError::into_inner);
         // Once: who hears it looks at it before it does anything else.
-        if standing.is_some() && *said != standing {
-            self.send(standing.as_ref());
+        if let Some(standing) = &standing
+            && said.as_ref() != Some(standing)
+        {
+            self.send(|| PeerItem::Standing(Box::new(standing.clone())));
         }
         *said = standing;
     }
 
-    fn send(&self, standing: Option<&LiveNode>) {
+    fn send(&self, item: impl Fn() -> PeerItem) {
         for peer in self.nodes.values() {
-            let standing = standing.cloned().map(Box::new);
-            // A stream that is still to come begins with the same hint.
-            let _down = peer.send(PeerItem::Renew(standing));
+            // A stream that is still to come begins with the same.
+            let _down = peer.send(item());
         }
     }
 }

@@ -7,7 +7,12 @@
 //! Invariant: what a shard knows counts on only if its new epoch is the very next one, since then
 //! nobody can have owned it in between; otherwise it is dropped and read again.
 
-use super::{Shard, input::StoreInput, owner_changing, take};
+use super::{
+    Shard,
+    batch::{Batch, Sent},
+    input::StoreInput,
+    owner_changing,
+};
 use crate::store_link::StoreOutboxes;
 use heddle_kit::link::outbox::TrySendError;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -47,22 +52,10 @@ impl Shard {
 
     fn move_to(&mut self, to: StoreOutboxes) {
         let attempt = CancellationToken::new();
-        let (cancelled, ending) = (attempt.clone(), self.around.ending.clone());
-        let raising = take::Taking {
-            index: self.index,
-            config: self.around.config.clone(),
-            history: self.around.history.clone(),
-        };
-        let (own, history, life) = (self.around.own.clone(), to.history, to.life);
-        let nonce = self.nonce();
-        self.around.tasks.spawn("move-shard", async move {
-            tokio::select! {
-                () = ending.cancelled() => {}
-                () = cancelled.cancelled() => {}
-                epoch = raising.raise_at(history, nonce) => {
-                    let _ = own.send(StoreInput::Moved { epoch, life }).await;
-                }
-            }
+        let (history, life, nonce) = (to.history, to.life, self.nonce());
+        self.raise("move-shard", attempt.clone(), |raising| async move {
+            let epoch = raising.raise_at(history, nonce).await;
+            StoreInput::Moved { epoch, life }
         });
         self.moving = Some(Moving {
             to,
@@ -105,33 +98,29 @@ impl Shard {
     pub(super) fn lost(&mut self, life: u64) {
         self.moving.take_if(|moving| moving.to.life == life);
         self.store.take_if(|store| store.life == life);
-        let sent = self
-            .in_flight
-            .as_mut()
-            .and_then(|batch| batch.sent.as_mut());
-        if let Some(sent) = sent.filter(|sent| sent.life == life) {
-            sent.unconfirmed = true;
-            self.repeat_unconfirmed();
+        if self.sent().is_some_and(|sent| sent.life == life) {
+            self.unconfirmed();
         }
     }
 
     /// Whether the commit under way went out under an epoch that this node has raised since, or
     /// is raising.
     pub(super) fn has_moved(&self) -> bool {
-        let sent = self
-            .in_flight
-            .as_ref()
-            .and_then(|batch| batch.sent.as_ref());
         let epoch = self.ownership.map(|owner| owner.epoch);
-        self.moving.is_some() || sent.is_some_and(|sent| Some(sent.commit.epoch) != epoch)
+        let is_older = |sent: &Sent| Some(sent.commit.epoch) != epoch;
+        self.moving.is_some() || self.sent().is_some_and(is_older)
+    }
+
+    /// What is under way.
+    fn sent(&self) -> Option<&Sent> {
+        self.in_flight.as_ref()?.sent.as_ref()
     }
 
     /// The commit under way is no promise, and will be none.
     pub(super) fn unconfirmed(&mut self) {
-        if let Some(sent) = self
-            .in_flight
-            .as_mut()
-            .and_then(|batch| batch.sent.as_mut())
+        if let Some(Batch {
+            sent: Some(sent), ..
+        }) = &mut self.in_flight
         {
             sent.unconfirmed = true;
         }
@@ -140,11 +129,7 @@ impl Shard {
 
     /// Whether what is under way is no promise, and goes out again once that makes sense.
     pub(super) fn is_unconfirmed(&self) -> bool {
-        let sent = self
-            .in_flight
-            .as_ref()
-            .and_then(|batch| batch.sent.as_ref());
-        sent.is_some_and(|sent| sent.unconfirmed)
+        self.sent().is_some_and(|sent| sent.unconfirmed)
     }
 
     /// Writes the same again, once there is an epoch under which that can be told. Its rows may be

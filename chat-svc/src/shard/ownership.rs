@@ -116,19 +116,32 @@ impl Shard {
     fn take(&mut self) {
         let cancelled = CancellationToken::new();
         self.phase = Phase::Taking(cancelled.clone());
-        let taking = take::Taking {
+        self.raise("take-shard", cancelled.clone(), |taking| async move {
+            StoreInput::Taken(taking.run().await, cancelled)
+        });
+    }
+
+    /// Has the epoch raised beside the shard, which hears of it in its own queue; that ends when it
+    /// is cancelled or the service ends.
+    pub(super) fn raise<F>(
+        &self,
+        task: &'static str,
+        cancelled: CancellationToken,
+        raising: impl FnOnce(take::Taking) -> F,
+    ) where
+        F: Future<Output = StoreInput> + Send + 'static,
+    {
+        let raised = raising(take::Taking {
             index: self.index,
             config: self.around.config.clone(),
             history: self.around.history.clone(),
-        };
+        });
         let (own, ending) = (self.around.own.clone(), self.around.ending.clone());
-        self.around.tasks.spawn("take-shard", async move {
+        self.around.tasks.spawn(task, async move {
             tokio::select! {
                 () = ending.cancelled() => {}
                 () = cancelled.cancelled() => {}
-                taken = taking.run() => {
-                    let _ = own.send(StoreInput::Taken(taken, cancelled)).await;
-                }
+                input = raised => drop(own.send(input).await),
             }
         });
     }

@@ -136,11 +136,10 @@ pub async fn blanking_changes_only_the_body(store: Store) {
     );
     assert_eq!([erased(1, 0), erased(1, 1)], [false, true]);
     // Written again, as by who did not hear that it was stored.
-    let third = take(&store).await;
-    let mut again = commit(2, third, vec![batch(log(1), 4, 2)]);
+    let later = take(&store).await;
+    let mut again = commit(2, later, vec![batch(log(1), 4, 2)]);
     again.blanks = vec![blank(5)];
     put_ok(&store, again).await;
-    let later = third;
     put_ok(&store, commit(3, later, vec![batch(log(1), 6, 1)])).await;
 }
 
