@@ -2,13 +2,17 @@
 
 use crate::doubles::{
     World,
-    chat::owner_changing,
+    chat::{Chat, owner_changing},
     device::{Device, text},
     store::event,
     until,
 };
 use heddle_proto::{
-    internal::{Command, HeadResult, append_command, command::Op, command_result::Outcome as Word},
+    errors::Fault,
+    internal::{
+        AppendResult, Command, CommandResult, EdgeResponse, HeadResult, append_command,
+        command::Op, command_result::Outcome as Word,
+    },
     v1::{
         ErrorReason, GoAwayReason, Message, ResumeOutcome, message::Content,
         open_session_request::Frame as Up, result::Outcome,
@@ -173,6 +177,63 @@ async fn shards_that_move_take_sessions_and_unanswered_commands_along_in_order()
         1,
         "a node that gives all away stays connected"
     );
+}
+
+/// An owner's answer to the only command with a text that it has seen.
+async fn answers(owner: &Chat, outcome: Word) {
+    let id = owner.saw("it", |command| said(command).map(|_| command.id));
+    let results = vec![CommandResult {
+        id: id.await,
+        outcome: Some(outcome),
+    }];
+    let frame = EdgeResponse {
+        results,
+        ..Default::default()
+    };
+    owner.send(frame).await;
+}
+
+#[tokio::test]
+async fn a_former_owners_refusal_no_longer_counts_once_the_next_one_was_asked() {
+    let world = World::new().await;
+    let (mut device, session) = Device::open(&world, "ann").await;
+    world.chat.silent(true);
+    world.other.silent(true);
+    device.send(1, Up::Send(text(&world, "1"))).await;
+    world.chat.saw("the send", said).await;
+    world.other.own(&[0, 1]).await;
+    world.other.saw("the send", said).await;
+    let refusal = Fault::new(ErrorReason::NotFound, "left").to_wire();
+    answers(&world.chat, Word::Error(refusal)).await;
+    // Behind the refusal: the device would have that first.
+    world.chat.deliver(&[session], 1, event(1, "bob", 10)).await;
+    assert_eq!(device.event().await, (1, 0));
+    let stored = Word::Append(AppendResult { seq: 7, time_ms: 1 });
+    answers(&world.other, stored).await;
+    let (request_id, outcome) = device.result().await;
+    let Ok(Outcome::Send(sent)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!((request_id, sent.seq), (1, 7));
+}
+
+#[tokio::test]
+async fn a_former_owners_ok_counts_whoever_was_asked_since() {
+    let world = World::new().await;
+    let (mut device, _) = Device::open(&world, "ann").await;
+    world.chat.silent(true);
+    world.other.silent(true);
+    device.send(1, Up::Send(text(&world, "1"))).await;
+    world.chat.saw("the send", said).await;
+    world.other.own(&[0, 1]).await;
+    world.other.saw("the send", said).await;
+    let stored = Word::Append(AppendResult { seq: 7, time_ms: 1 });
+    answers(&world.chat, stored).await;
+    let (request_id, outcome) = device.result().await;
+    let Ok(Outcome::Send(sent)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!((request_id, sent.seq), (1, 7));
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@
 //!
 //! Invariant: nothing here waits. What a session cannot take now, it reads from the store later.
 
-use super::{ShardLinks, held, pending::Pending};
+use super::{
+    ShardLinks, held,
+    pending::{self, Pending},
+};
 use crate::edge::Edge;
 use bytes::Bytes;
 use heddle_proto::{
@@ -109,9 +112,13 @@ impl ShardLinks {
         {
             let mut table = self.table();
             for CommandResult { id, outcome } in results {
-                if owner_changes(&outcome) {
-                    // A former owner's word no longer counts once the next one was asked.
-                    if table.get(id).is_some_and(|asked| asked.node == Some(node)) {
+                let (id, time) = pending::asked(id);
+                let refused = matches!(outcome, None | Some(Outcome::Error(_)));
+                let last = table.get(id).filter(|asked| asked.asked_again == time);
+                if refused && last.is_none() {
+                    // The next owner was asked since, and may have stored it.
+                } else if owner_changes(&outcome) {
+                    if last.is_some_and(|asked| asked.node == Some(node)) {
                         again.push(id);
                     }
                 } else if let Some(pending) = table.remove(id) {

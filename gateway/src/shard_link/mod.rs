@@ -208,6 +208,7 @@ impl ShardLinks {
             body,
             log,
             node: owner,
+            asked_again: 0,
             held_since_ms: 0,
         };
         self.table().insert(id, pending);
@@ -296,8 +297,8 @@ impl ShardLinks {
                 let Some(owner) = self.owner(pending.log) else {
                     break;
                 };
-                pending.node = Some(owner);
-                let command = pending.body.command(id, pending.log);
+                pending.ask_again(owner);
+                let command = pending.command(id);
                 drop(table);
                 match self.nodes[owner].send(command) {
                     Ok(()) => held.remove(shard, id),

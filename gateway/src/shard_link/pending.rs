@@ -1,8 +1,11 @@
 //! Pending: whom each answer is for, and how to ask again.
 //!
-//! A command is kept until it is answered, since its owner may die before that.
+//! A command is kept until it is answered, since its owner may die before that. How often it was
+//! asked goes along in its id, so that an answer says which time it is for.
 //!
-//! Invariant: an entry leaves the table once, with its answer.
+//! Invariant: an entry leaves the table once, with its answer: an owner's OK, whichever time that
+//! is for, since it is stored; or a refusal of the owner that was asked last. What a former owner
+//! refused, the next one may have stored.
 
 use crate::{answers::Kind, edge::Edge, session::Session};
 use heddle_proto::{
@@ -63,8 +66,33 @@ pub struct Pending {
     pub log: LogId,
     /// The node that was asked; none: it waits.
     pub node: Option<usize>,
+    /// How often it was asked again.
+    pub asked_again: u8,
     /// Since when it has waited, in milliseconds since the Unix epoch; 0: it has not.
     pub held_since_ms: u64,
+}
+
+/// An id on its way has how often the command was asked again in its highest byte.
+const ASKED_AGAIN_SHIFT: u32 = 56;
+
+impl Pending {
+    /// The command as it goes to the owner, this time.
+    pub fn command(&self, id: u64) -> Command {
+        let said = id | u64::from(self.asked_again) << ASKED_AGAIN_SHIFT;
+        self.body.command(said, self.log)
+    }
+
+    /// It is asked once more.
+    pub fn ask_again(&mut self, node: usize) {
+        self.node = Some(node);
+        self.asked_again = self.asked_again.saturating_add(1);
+    }
+}
+
+/// The command that an answer is for, and which time it was asked.
+pub fn asked(said: u64) -> (u64, u8) {
+    let id = said & !(u64::from(u8::MAX) << ASKED_AGAIN_SHIFT);
+    (id, (said >> ASKED_AGAIN_SHIFT) as u8)
 }
 
 /// Commands without answers, by id.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use heddle_plan::Size;
 use tokio_util::sync::CancellationToken;
 
-use self::figures::{CROWD, Figures, Round, STEPS, Step};
+use self::figures::{CROWD, Figures, Round, Step};
 pub use self::options::ClusterOptions;
 use self::page::Setting;
 use self::watch::{CASSANDRA, CLIENTS, ClusterWatch, Costs, REDIS, SERVICES};
@@ -74,7 +74,7 @@ pub async fn run(options: &ClusterOptions) -> Result<bool, BenchError> {
     options.say(format_args!("warming up for {:?}", warm_up.duration));
     run_watched(&transport, &warm_up, &watch).await?;
     for round in 1..=options.rounds() {
-        for step in STEPS {
+        for step in options.steps() {
             options.say(format_args!("round {round}: {step}"));
             let plan = plan(step, options);
             let measured = measure(&transport, &plan, &watch, beside(step, disk)).await;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use heddle_plan::Size;
 
+use super::figures::{STEPS, Step};
+
 /// How to measure.
 #[derive(Clone, Debug, Args)]
 pub struct ClusterOptions {
@@ -20,6 +22,9 @@ pub struct ClusterOptions {
     /// How long each load is measured, in seconds [default: 10]
     #[arg(long)]
     pub seconds: Option<u64>,
+    /// Only this load, named as in the JSON, such as paced_500; may be said again
+    #[arg(long, value_name = "LOAD", value_parser = load, conflicts_with = "page")]
+    pub only: Vec<Step>,
     /// Only the result, as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -67,6 +72,12 @@ impl ClusterOptions {
         }
     }
 
+    /// The loads of a round, in their order.
+    pub fn steps(&self) -> impl Iterator<Item = Step> {
+        let is_wanted = |step: &Step| self.only.is_empty() || self.only.contains(step);
+        STEPS.into_iter().filter(is_wanted)
+    }
+
     /// How long each load is measured, in seconds.
     pub fn load_s(&self) -> u64 {
         self.seconds
@@ -90,4 +101,10 @@ impl ClusterOptions {
             eprintln!("{what}");
         }
     }
+}
+
+fn load(name: &str) -> Result<Step, String> {
+    let known = || STEPS.map(Step::key).join(", ");
+    let step = STEPS.into_iter().find(|step| step.key() == name);
+    step.ok_or_else(|| format!("no such load; there are {}", known()))
 }
