@@ -143,8 +143,8 @@ const SMALL: &[&str] = &[
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
 ];
-/// Room for what a second of writes leaves behind, as a node in service has: with a heap of 512 MB G1
-/// stopped it for 17 ms (at most 61) every two seconds.
+/// Room for what seconds of writes leave behind, as a node in service has: with a heap of 512 MB
+/// G1 stopped it for 17 ms (at most 61) every two seconds.
 const MEASURED: &[&str] = &[
     "-Xms2G",
     "-Xmx2G",
