@@ -33,6 +33,15 @@ fn said(command: &Command) -> Option<String> {
     }
 }
 
+/// The next answer, which is that a message is stored: to which request, and its seq.
+async fn sent(device: &mut Device) -> (u64, u64) {
+    let (request_id, outcome) = device.result().await;
+    let Ok(Outcome::Send(sent)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    (request_id, sent.seq)
+}
+
 #[tokio::test]
 async fn sends_wait_for_a_new_owner_and_keep_their_order() {
     let world = World::new().await;
@@ -50,11 +59,8 @@ async fn sends_wait_for_a_new_owner_and_keep_their_order() {
     }
     let mut answers = Vec::new();
     for _ in 0..6 {
-        let (request_id, outcome) = device.result().await;
-        let Ok(Outcome::Send(sent)) = outcome else {
-            panic!("{outcome:?}")
-        };
-        answers.push((sent.seq, request_id));
+        let (request_id, seq) = sent(&mut device).await;
+        answers.push((seq, request_id));
     }
     answers.sort_unstable();
     assert_eq!(answers.len(), 6);
@@ -77,11 +83,7 @@ async fn what_a_dead_node_had_in_hand_is_asked_again_in_order() {
     world.chat.silent(false);
     world.chat.die();
     for number in 1..=5 {
-        let (request_id, outcome) = device.result().await;
-        let Ok(Outcome::Send(sent)) = outcome else {
-            panic!("{outcome:?}")
-        };
-        assert_eq!((request_id, sent.seq), (number, number), "order is kept");
+        assert_eq!(sent(&mut device).await, (number, number), "order is kept");
     }
     assert_eq!(world.chat.streams(), 2);
 }
@@ -164,11 +166,7 @@ async fn shards_that_move_take_sessions_and_unanswered_commands_along_in_order()
     world.chat.own(&[]).await;
     device.send(5, Up::Send(text(&world, "5"))).await;
     for number in 1..=5 {
-        let (request_id, outcome) = device.result().await;
-        let Ok(Outcome::Send(sent)) = outcome else {
-            panic!("{outcome:?}")
-        };
-        assert_eq!((request_id, sent.seq), (number, number), "order is kept");
+        assert_eq!(sent(&mut device).await, (number, number), "order is kept");
     }
     let attached = |command: &Command| matches!(&command.op, Some(Op::Attach(_))).then_some(());
     world.other.saw("the session's attach", attached).await;
@@ -177,6 +175,16 @@ async fn shards_that_move_take_sessions_and_unanswered_commands_along_in_order()
         1,
         "a node that gives all away stays connected"
     );
+}
+
+/// A send that its owner does not answer before it goes to the next one, which does not either.
+async fn asked_twice(world: &World, device: &Device) {
+    world.chat.silent(true);
+    world.other.silent(true);
+    device.send(1, Up::Send(text(world, "1"))).await;
+    world.chat.saw("the send", said).await;
+    world.other.own(&[0, 1]).await;
+    world.other.saw("the send", said).await;
 }
 
 /// An owner's answer to the only command with a text that it has seen.
@@ -197,12 +205,7 @@ async fn answers(owner: &Chat, outcome: Word) {
 async fn a_former_owners_refusal_no_longer_counts_once_the_next_one_was_asked() {
     let world = World::new().await;
     let (mut device, session) = Device::open(&world, "ann").await;
-    world.chat.silent(true);
-    world.other.silent(true);
-    device.send(1, Up::Send(text(&world, "1"))).await;
-    world.chat.saw("the send", said).await;
-    world.other.own(&[0, 1]).await;
-    world.other.saw("the send", said).await;
+    asked_twice(&world, &device).await;
     let refusal = Fault::new(ErrorReason::NotFound, "left").to_wire();
     answers(&world.chat, Word::Error(refusal)).await;
     // Behind the refusal: the device would have that first.
@@ -210,30 +213,17 @@ async fn a_former_owners_refusal_no_longer_counts_once_the_next_one_was_asked() 
     assert_eq!(device.event().await, (1, 0));
     let stored = Word::Append(AppendResult { seq: 7, time_ms: 1 });
     answers(&world.other, stored).await;
-    let (request_id, outcome) = device.result().await;
-    let Ok(Outcome::Send(sent)) = outcome else {
-        panic!("{outcome:?}")
-    };
-    assert_eq!((request_id, sent.seq), (1, 7));
+    assert_eq!(sent(&mut device).await, (1, 7));
 }
 
 #[tokio::test]
 async fn a_former_owners_ok_counts_whoever_was_asked_since() {
     let world = World::new().await;
     let (mut device, _) = Device::open(&world, "ann").await;
-    world.chat.silent(true);
-    world.other.silent(true);
-    device.send(1, Up::Send(text(&world, "1"))).await;
-    world.chat.saw("the send", said).await;
-    world.other.own(&[0, 1]).await;
-    world.other.saw("the send", said).await;
+    asked_twice(&world, &device).await;
     let stored = Word::Append(AppendResult { seq: 7, time_ms: 1 });
     answers(&world.chat, stored).await;
-    let (request_id, outcome) = device.result().await;
-    let Ok(Outcome::Send(sent)) = outcome else {
-        panic!("{outcome:?}")
-    };
-    assert_eq!((request_id, sent.seq), (1, 7));
+    assert_eq!(sent(&mut device).await, (1, 7));
 }
 
 #[tokio::test]
@@ -251,10 +241,6 @@ async fn when_one_of_two_nodes_dies_what_it_had_waits_for_the_other() {
     world.other.own(&[0, 1]).await;
     device.send(2, Up::Send(text(&world, "2"))).await;
     for number in 1..=2 {
-        let (request_id, outcome) = device.result().await;
-        let Ok(Outcome::Send(sent)) = outcome else {
-            panic!("{outcome:?}")
-        };
-        assert_eq!((request_id, sent.seq), (number, number));
+        assert_eq!(sent(&mut device).await, (number, number));
     }
 }

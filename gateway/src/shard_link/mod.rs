@@ -201,7 +201,6 @@ impl ShardLinks {
             return answer.tell(edge, Err(abandoned()));
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let command = body.command(id, log);
         let owner = self.owner(log).filter(|_| !self.is_held(log));
         let pending = Pending {
             answer,
@@ -211,6 +210,7 @@ impl ShardLinks {
             asked_again: 0,
             held_since_ms: 0,
         };
+        let command = pending.command(id);
         self.table().insert(id, pending);
         match owner.map(|owner| self.nodes[owner].send(command)) {
             Some(Ok(())) => {}

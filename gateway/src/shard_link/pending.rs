@@ -66,7 +66,7 @@ pub struct Pending {
     pub log: LogId,
     /// The node that was asked; none: it waits.
     pub node: Option<usize>,
-    /// How often it was asked again.
+    /// How often it was asked again, modulo 256.
     pub asked_again: u8,
     /// Since when it has waited, in milliseconds since the Unix epoch; 0: it has not.
     pub held_since_ms: u64,
@@ -85,7 +85,7 @@ impl Pending {
     /// It is asked once more.
     pub fn ask_again(&mut self, node: usize) {
         self.node = Some(node);
-        self.asked_again = self.asked_again.saturating_add(1);
+        self.asked_again = self.asked_again.wrapping_add(1);
     }
 }
 
