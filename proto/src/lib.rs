@@ -8,6 +8,7 @@
 //! on the wire as their public twins; a test in `twins` holds the tags together.
 
 pub mod codec;
+pub mod erasure;
 pub mod errors;
 pub mod fingerprint;
 pub mod ids;

@@ -82,6 +82,8 @@ pub struct Entry {
     pub previous_seq: u64,
     /// Of another's message: its seq, for delivered marks; else 0.
     pub markable_seq: u64,
+    /// Of an erasure: the seq of the message that it erases; else 0.
+    pub erased_seq: u64,
 }
 
 impl Mailbox {
@@ -171,6 +173,7 @@ impl Mailbox {
         self.list.apply_pointer(&pointer, event.time_ms);
         let position = self.advance(nonce);
         let markable = pointer.kind() == PointerKind::Message && !pointer.own;
+        let erases = pointer.kind() == PointerKind::Erase;
         self.note_push(position, &pointer, now_ms);
         let body = Some(Body::Pointer(pointer));
         let stored = MailboxEntry {
@@ -184,6 +187,7 @@ impl Mailbox {
             bytes: stored.encode_to_vec().into(),
             previous_seq,
             markable_seq: if markable { event.seq } else { 0 },
+            erased_seq: if erases { event.target_seq } else { 0 },
         })
     }
 
@@ -246,6 +250,7 @@ impl Mailbox {
             bytes,
             previous_seq: 0,
             markable_seq: 0,
+            erased_seq: 0,
         }
     }
 

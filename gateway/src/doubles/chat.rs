@@ -40,6 +40,24 @@ struct State {
     owned: Option<Vec<u32>>,
 }
 
+fn delivery(sessions: &[u64], position: u64) -> Delivery {
+    Delivery {
+        session_ids: sessions.to_vec(),
+        position,
+        nonce: NONCE,
+        conversation_id: Bytes::from_static(&[9; 16]),
+        ..Default::default()
+    }
+}
+
+fn carrying(delivery: Delivery, body: Bytes) -> EdgeResponse {
+    EdgeResponse {
+        bodies: vec![body],
+        deliveries: vec![delivery],
+        ..Default::default()
+    }
+}
+
 impl Chat {
     /// Answers what the script answers; the rest as usual.
     pub fn script(&self, script: impl FnMut(&Command) -> Option<Outcome> + Send + 'static) {
@@ -85,19 +103,21 @@ impl Chat {
 
     /// Delivers an event of 16 or more bytes at a position to sessions.
     pub async fn deliver(&self, sessions: &[u64], position: u64, body: Bytes) {
-        self.send(EdgeResponse {
-            bodies: vec![body],
-            deliveries: vec![Delivery {
-                session_ids: sessions.to_vec(),
-                position,
-                nonce: NONCE,
-                conversation_id: Bytes::from_static(&[9; 16]),
-                markable_seq: position,
-                ..Default::default()
-            }],
-            ..Default::default()
-        })
-        .await;
+        let markable_seq = position;
+        let message = Delivery {
+            markable_seq,
+            ..delivery(sessions, position)
+        };
+        self.send(carrying(message, body)).await;
+    }
+
+    /// Delivers the erasure of the message with this seq.
+    pub async fn erase(&self, sessions: &[u64], position: u64, body: Bytes, erased_seq: u64) {
+        let erasure = Delivery {
+            erased_seq,
+            ..delivery(sessions, position)
+        };
+        self.send(carrying(erasure, body)).await;
     }
 
     /// Announces that it owns these of two shards, now and to streams to come.

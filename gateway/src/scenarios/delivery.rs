@@ -3,7 +3,7 @@
 use crate::doubles::{World, chat::NONCE, device::Device, store::event, until};
 use heddle_proto::{
     internal::{EdgeResponse, MailboxHead, command::Op, read::Query},
-    v1::{Cursor, GoAwayReason, open_session_response::Frame},
+    v1::{Cursor, GoAwayReason, event::Kind, message::Content, open_session_response::Frame},
 };
 
 fn at(position: u64) -> Option<Cursor> {
@@ -63,6 +63,50 @@ async fn what_comes_while_a_session_reads_is_not_read_again() {
         assert_eq!(device.event().await, (position, position - 1));
     }
     assert_eq!(world.store.queries().len(), 1);
+}
+
+/// Its page was read before the erasure, and arrives long after (P10).
+#[tokio::test]
+async fn what_is_erased_while_a_session_reads_is_not_given() {
+    let world = World::new().await;
+    let (mut device, session) = Device::open(&world, "ann").await;
+    let (mut other, of_other) = Device::open(&world, "eve").await;
+    let bodies: Vec<_> = (1..=4).map(|seq| event(seq, "bob", 10)).collect();
+    bodies
+        .iter()
+        .for_each(|body| assert!(world.store.append(body.clone()) > 0));
+    let held = world.store.hold().await;
+    let deliver = async |position: usize| {
+        let body = bodies[position - 1].clone();
+        world.chat.deliver(&[session], position as u64, body).await;
+    };
+    deliver(2).await;
+    until("the session reads", || world.store.queries().len() == 1).await;
+    deliver(3).await;
+    let erasure = bodies[3].clone();
+    for (position, erased_seq) in [(4, 1), (5, 3)] {
+        let erasure = erasure.clone();
+        world
+            .chat
+            .erase(&[session], position, erasure, erased_seq)
+            .await;
+    }
+    // What comes over the same link after that: the erasures are there.
+    world.chat.deliver(&[of_other], 1, erasure).await;
+    assert_eq!(other.event().await, (1, 0));
+    drop(held);
+    for (position, erased) in [(1, true), (2, false), (3, true)] {
+        let Some(Frame::Event(given)) = device.next().await else {
+            panic!("no event")
+        };
+        assert_eq!(given.cursor, at(position));
+        let kind = given.event.and_then(|event| event.kind);
+        let Some(Kind::Message(message)) = kind else {
+            panic!("{kind:?}")
+        };
+        let is_erased = matches!(message.content, Some(Content::Erased(_)));
+        assert_eq!(is_erased, erased, "{position}");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 pub mod catch_up;
 pub mod down;
+pub mod erasures;
 pub mod followed;
 pub mod frames;
 pub mod kept;
@@ -150,6 +151,10 @@ impl Session {
             markable: receipts::markable(&delivery.conversation_id, delivery.markable_seq),
         };
         let mut state = self.lock();
+        if !state.note_erasure(delivery) {
+            drop(state);
+            return self.go_away(edge, GoAwayReason::Resume);
+        }
         if state.leaving {
             return;
         }

@@ -7,10 +7,12 @@
 //! flight, refusals and notices by a number. A request is in flight until its answer has been
 //! taken.
 
-use super::{followed::Followed, kept::Kept, receipts::Receipts, window::Window};
+use super::{
+    erasures::Erasures, followed::Followed, kept::Kept, receipts::Receipts, window::Window,
+};
 use heddle_proto::{
     errors::Fault,
-    internal::{RawOpenSessionResponse, raw_open_session_response::Frame},
+    internal::{Delivery, RawOpenSessionResponse, raw_open_session_response::Frame},
     v1::{self, ErrorReason, result::Outcome},
 };
 use std::{
@@ -72,6 +74,8 @@ pub struct State {
     pub window: Option<Window>,
     /// Deliveries that wait for what is being read.
     pub kept: Kept,
+    /// What was erased while deliveries waited.
+    erasures: Erasures,
     /// Say that it has caught up when it is here.
     pub catching_up_to: Option<v1::Cursor>,
     /// Acknowledgements to be told.
@@ -113,6 +117,7 @@ impl State {
             notices: 0,
             window: None,
             kept: Kept::default(),
+            erasures: Erasures::default(),
             catching_up_to: None,
             receipts: Receipts::default(),
             followed: Followed::default(),
@@ -202,22 +207,41 @@ impl State {
         self.waker.take()
     }
 
+    /// Whether a delivery waits here, or is being read.
+    fn delivery_waits(&self) -> bool {
+        !self.queue.is_empty() || self.window.as_ref().is_some_and(Window::is_reading)
+    }
+
+    /// A delivery comes live: what waits loses what it erases. Whether there was room for it.
+    #[must_use]
+    pub fn note_erasure(&mut self, delivery: &Delivery) -> bool {
+        !self.delivery_waits() || self.erasures.note(delivery)
+    }
+
     /// The next frame for the device.
     pub fn poll(
         &mut self,
         context: &Context<'_>,
     ) -> Poll<Option<Result<RawOpenSessionResponse, Status>>> {
-        if let Some((class, frame)) = self.queue.pop_front() {
+        if let Some((class, mut response)) = self.queue.pop_front() {
             match class {
                 Class::Answer => self.in_flight = self.in_flight.saturating_sub(1),
                 Class::Refusal => self.refusals -= 1,
                 Class::Notice => self.notices -= 1,
-                Class::Delivery | Class::Control => {}
+                Class::Delivery => {
+                    if let Some(frame) = &mut response.frame {
+                        self.erasures.blank(frame);
+                    }
+                }
+                Class::Control => {}
+            }
+            if !self.delivery_waits() {
+                self.erasures.forget();
             }
             if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
                 self.queue = VecDeque::new();
             }
-            return Poll::Ready(Some(Ok(frame)));
+            return Poll::Ready(Some(Ok(response)));
         }
         match &mut self.phase {
             Phase::Ended(status) => Poll::Ready(status.take().map(Err)),

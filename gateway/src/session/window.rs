@@ -162,6 +162,11 @@ impl Window {
         self.head.position > self.cursor.position
     }
 
+    /// Whether a read is planned or under way.
+    pub fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// How far the device is behind.
     pub fn lag(&self) -> Lag {
         let unacknowledged = self.given.len() as u64;
