@@ -6,7 +6,7 @@
 //! shards at once asks for each, and waits for one conditional write or two.
 //!
 //! Invariant: an epoch is answered only once it was read back at LOCAL_QUORUM; nothing but a
-//! conditional write ever changes one.
+//! conditional write ever changes one. A raise that nobody waits for any more does not begin.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,12 +32,43 @@ type Epochs = Arc<Read>;
 type Reading = Shared<BoxFuture<'static, Epochs>>;
 /// What came of a raise, for all who are in it.
 type Outcome = Arc<Result<HashMap<u32, u64>, StoreError>>;
+type Raising = Shared<BoxFuture<'static, Outcome>>;
 
 /// A raise that has not begun.
 #[derive(Clone)]
 struct Gathering {
     shards: Arc<Mutex<Vec<u32>>>,
-    outcome: Shared<BoxFuture<'static, Outcome>>,
+    outcome: Raising,
+}
+
+/// One who waits for a raise. Who goes before it has begun takes its shards out of it: the next
+/// raise, which may come long after, would take them from their owners.
+struct Waiting {
+    groups: Groups,
+    group: i32,
+    asked: Vec<u32>,
+    gathered: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut groups = lock(&self.groups);
+        let Some(of_group) = groups.get_mut(&self.group) else {
+            return;
+        };
+        let next = of_group.gathering.as_ref();
+        if !next.is_some_and(|next| Arc::ptr_eq(&next.shards, &self.gathered)) {
+            return;
+        }
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        gathered.retain(|shard| !self.asked.contains(shard));
+        let abandoned = match gathered.is_empty() {
+            true => of_group.gathering.take(),
+            false => None,
+        };
+        drop((gathered, groups));
+        drop(abandoned);
+    }
 }
 
 /// What the table holds for one shard.
@@ -59,10 +90,12 @@ struct Group {
     gathering: Option<Gathering>,
 }
 
+type Groups = Arc<Mutex<HashMap<i32, Group>>>;
+
 /// The epochs in the store.
 pub struct EpochTable {
     db: SharedDb,
-    groups: Arc<Mutex<HashMap<i32, Group>>>,
+    groups: Groups,
 }
 
 impl EpochTable {
@@ -135,7 +168,7 @@ impl EpochTable {
     async fn raise_with_others(&self, group: i32, shards: Vec<u32>) -> Outcome {
         loop {
             match self.gather(group, &shards) {
-                Ok(outcome) => return outcome.await,
+                Ok((_waiting, outcome)) => return outcome.await,
                 Err(before) => drop(before.await),
             }
         }
@@ -147,7 +180,13 @@ impl EpochTable {
         &self,
         group: i32,
         shards: &[u32],
-    ) -> Result<Shared<BoxFuture<'static, Outcome>>, Shared<BoxFuture<'static, Outcome>>> {
+    ) -> Result<(Waiting, Raising), Raising> {
+        let waiting = |gathered| Waiting {
+            groups: self.groups.clone(),
+            group,
+            asked: shards.to_vec(),
+            gathered,
+        };
         let mut groups = lock(&self.groups);
         let of_group = groups.entry(group).or_default();
         if let Some(next) = &of_group.gathering {
@@ -156,7 +195,7 @@ impl EpochTable {
                 return Err(next.outcome.clone());
             }
             gathered.extend(shards);
-            return Ok(next.outcome.clone());
+            return Ok((waiting(next.shards.clone()), next.outcome.clone()));
         }
         let gathered = Arc::new(Mutex::new(shards.to_vec()));
         let raise = Raise {
@@ -167,17 +206,17 @@ impl EpochTable {
         };
         let outcome = raise.run(gathered.clone()).boxed().shared();
         of_group.gathering = Some(Gathering {
-            shards: gathered,
+            shards: gathered.clone(),
             outcome: outcome.clone(),
         });
-        Ok(outcome)
+        Ok((waiting(gathered), outcome))
     }
 }
 
 /// One conditional write.
 struct Raise {
     db: SharedDb,
-    groups: Arc<Mutex<HashMap<i32, Group>>>,
+    groups: Groups,
     raising: Arc<tokio::sync::Mutex<()>>,
     group: i32,
 }

@@ -42,6 +42,7 @@ macro_rules! cassandra_suite {
             statements::no_write_is_without_an_explicit_timestamp
             statements::what_is_sent_is_counted
             take_over::shards_taken_at_once_share_a_write
+            take_over::a_take_that_was_given_up_raises_nothing
             take_over::a_commit_that_was_cut_short_is_finished_or_gone
             take_over::a_former_owner_says_no_ok_and_wins_no_row
             take_over::logs_go_on_from_bucket_to_bucket

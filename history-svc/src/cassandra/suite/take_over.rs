@@ -1,6 +1,7 @@
 //! Owners that come and go: what they leave behind, and what the next one makes of it.
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use heddle_proto::internal::{Cell, Commit, CommitStatus, Table};
 
 use super::*;
@@ -53,6 +54,22 @@ pub async fn shards_taken_at_once_share_a_write(driver: DynDriver) {
     let once = raised.iter().filter(|(shard, _)| *shard != 3);
     let writes: std::collections::HashSet<i64> = once.map(|(_, by)| *by).collect();
     assert_eq!((raised.len(), writes.len()), (6, 1));
+    bench.remove().await;
+}
+
+/// The next one does not make up for it, long after: the shards have other owners by then.
+pub async fn a_take_that_was_given_up_raises_nothing(driver: DynDriver) {
+    let Some(bench) = Bench::new(driver).await else {
+        return;
+    };
+    let store = dynamic(&bench.open().await);
+    let mut given_up = store.take_shards(vec![1, 2]);
+    assert!((&mut given_up).now_or_never().is_none());
+    let mut other = store.take_shards(vec![2, 3]);
+    assert!((&mut other).now_or_never().is_none());
+    drop((given_up, other));
+    assert_eq!(store.take_shards(vec![4]).await.unwrap(), [1]);
+    assert_eq!(store.take_shards(vec![1, 2, 3]).await.unwrap(), [1, 1, 1]);
     bench.remove().await;
 }
 
