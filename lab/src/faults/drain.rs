@@ -47,9 +47,9 @@ pub struct DrainOptions {
     /// Messages a second, in all
     #[arg(long, default_value_t = 200)]
     pub rate: u32,
-    /// Drain only services whose names begin so: `chat-svc`, `gateway/1`
-    #[arg(long, value_name = "NAME", default_value = "")]
-    pub only: String,
+    /// Drain only services whose names begin so: `chat-svc`, or `history-svc/2,chat-svc/1`
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
 }
 
 /// What came of the drains of one service.
@@ -126,7 +126,10 @@ pub async fn run(options: &DrainOptions) -> Result<bool, FaultError> {
     // Engines come after the services, and are not drained.
     let mut names = cluster.names("");
     names.truncate(cluster.len());
-    let chosen = |name: &String| name.starts_with(&options.only);
+    let only = &options.only;
+    let chosen = |name: &String| {
+        only.is_empty() || only.iter().any(|begin| name.starts_with(begin.as_str()))
+    };
     let drains = names.iter().filter(|name| chosen(name)).count() as u64;
     let loads = (drains + 1) * u64::from(options.cycles.cycles);
     let progress = Progress::new("drain", loads, options.cycles.json);
