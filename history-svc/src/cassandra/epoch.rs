@@ -176,11 +176,7 @@ impl EpochTable {
 
     /// Joins the raise that begins next. One in which somebody else raises one of these shards is
     /// waited for: each who asks gets an epoch of its own.
-    fn gather(
-        &self,
-        group: i32,
-        shards: &[u32],
-    ) -> Result<(Waiting, Raising), Raising> {
+    fn gather(&self, group: i32, shards: &[u32]) -> Result<(Waiting, Raising), Raising> {
         let waiting = |gathered| Waiting {
             groups: self.groups.clone(),
             group,
