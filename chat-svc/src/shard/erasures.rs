@@ -9,7 +9,10 @@
 use super::Shard;
 use bytes::Bytes;
 use heddle_kit::FastMap;
-use heddle_proto::internal::{FanOut, FanOutEvent, PointerKind};
+use heddle_proto::{
+    erasure,
+    internal::{FanOut, FanOutEvent, PointerKind},
+};
 use std::{collections::VecDeque, sync::Arc};
 
 /// How long an erasure is remembered, in milliseconds: longer than a fan-out may wait in a shard.
@@ -74,7 +77,7 @@ impl Erasures {
         if kind == PointerKind::Erase || (kind == PointerKind::Message && !erased(seq)) {
             return None;
         }
-        heddle_proto::erasure::blanked(event, |_, seq| erased(seq))
+        erasure::blanked(event, |_, seq| erased(seq))
     }
 }
 
@@ -144,10 +147,14 @@ mod tests {
         let is_message = (PointerKind::Message, 3);
         assert_eq!(erasures.blanked(&TALK, is_message, &message), None);
         erasures.note(&TALK, 3, 0);
-        assert!(erasures.blanked(&TALK, is_message, &message).is_some());
+        let blank = erasure::blanked(&message, |_, seq| seq == 3);
+        assert!(blank.is_some());
+        assert_eq!(erasures.blanked(&TALK, is_message, &message), blank);
         assert_eq!(erasures.blanked(&[6; 16], is_message, &message), None);
         let other = (PointerKind::Other, 9);
-        assert!(erasures.blanked(&TALK, other, &edit(3)).is_some());
+        let blank = erasure::blanked(&edit(3), |_, seq| seq == 3);
+        assert!(blank.is_some());
+        assert_eq!(erasures.blanked(&TALK, other, &edit(3)), blank);
         assert_eq!(erasures.blanked(&TALK, other, &edit(4)), None);
     }
 

@@ -1,6 +1,7 @@
 //! What a session is given: live, behind, resumed, stalled.
 
 use crate::doubles::{World, chat::NONCE, device::Device, store::event, until};
+use bytes::Bytes;
 use heddle_proto::{
     internal::{EdgeResponse, MailboxHead, command::Op, read::Query},
     v1::{Cursor, GoAwayReason, event::Kind, message::Content, open_session_response::Frame},
@@ -11,6 +12,15 @@ fn at(position: u64) -> Option<Cursor> {
         position,
         nonce: NONCE,
     })
+}
+
+/// So many messages of bob's, which the store has.
+fn stored(world: &World, count: u64) -> Vec<Bytes> {
+    let bodies: Vec<_> = (1..=count).map(|seq| event(seq, "bob", 10)).collect();
+    bodies
+        .iter()
+        .for_each(|body| assert!(world.store.append(body.clone()) > 0));
+    bodies
 }
 
 #[tokio::test]
@@ -30,10 +40,7 @@ async fn live_events_arrive_in_order_with_the_position_before() {
 async fn a_lost_delivery_is_read_from_the_store() {
     let world = World::new().await;
     let (mut device, session) = Device::open(&world, "ann").await;
-    let bodies: Vec<_> = (1..=3).map(|position| event(position, "bob", 10)).collect();
-    bodies
-        .iter()
-        .for_each(|body| assert!(world.store.append(body.clone()) > 0));
+    let bodies = stored(&world, 3);
     world.chat.deliver(&[session], 1, bodies[0].clone()).await;
     world.chat.deliver(&[session], 3, bodies[2].clone()).await;
     for position in 1..=3 {
@@ -47,10 +54,7 @@ async fn what_comes_while_a_session_reads_is_not_read_again() {
     let world = World::new().await;
     let (mut device, session) = Device::open(&world, "ann").await;
     let (mut other, of_other) = Device::open(&world, "eve").await;
-    let bodies: Vec<_> = (1..=3).map(|position| event(position, "bob", 10)).collect();
-    bodies
-        .iter()
-        .for_each(|body| assert!(world.store.append(body.clone()) > 0));
+    let bodies = stored(&world, 3);
     let held = world.store.hold().await;
     world.chat.deliver(&[session], 2, bodies[1].clone()).await;
     until("the session reads", || world.store.queries().len() == 1).await;
@@ -71,10 +75,7 @@ async fn what_is_erased_while_a_session_reads_is_not_given() {
     let world = World::new().await;
     let (mut device, session) = Device::open(&world, "ann").await;
     let (mut other, of_other) = Device::open(&world, "eve").await;
-    let bodies: Vec<_> = (1..=4).map(|seq| event(seq, "bob", 10)).collect();
-    bodies
-        .iter()
-        .for_each(|body| assert!(world.store.append(body.clone()) > 0));
+    let bodies = stored(&world, 4);
     let held = world.store.hold().await;
     let deliver = async |position: usize| {
         let body = bodies[position - 1].clone();

@@ -9,7 +9,7 @@
 //! conditional write ever changes one. A raise that nobody waits for any more does not begin.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
@@ -60,7 +60,7 @@ impl Drop for Waiting {
         if !next.is_some_and(|next| Arc::ptr_eq(&next.shards, &self.gathered)) {
             return;
         }
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gathered = lock(&self.gathered);
         gathered.retain(|shard| !self.asked.contains(shard));
         let abandoned = match gathered.is_empty() {
             true => of_group.gathering.take(),
@@ -186,7 +186,7 @@ impl EpochTable {
         let mut groups = lock(&self.groups);
         let of_group = groups.entry(group).or_default();
         if let Some(next) = &of_group.gathering {
-            let mut gathered = next.shards.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut gathered = lock(&next.shards);
             if shards.iter().any(|shard| gathered.contains(shard)) {
                 return Err(next.outcome.clone());
             }
@@ -226,7 +226,7 @@ impl Raise {
         if let Some(of_group) = lock(&self.groups).get_mut(&self.group) {
             of_group.gathering = None;
         }
-        let shards = std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner));
+        let shards = std::mem::take(&mut *lock(&gathered));
         Arc::new(self.all(shards, before).await)
     }
 
@@ -289,8 +289,8 @@ impl Raise {
     }
 }
 
-fn lock(groups: &Mutex<HashMap<i32, Group>>) -> std::sync::MutexGuard<'_, HashMap<i32, Group>> {
-    groups.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn read_group(db: &SharedDb, group: i32) -> Read {
