@@ -91,9 +91,13 @@ pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: T
         };
         // Before the shards hear of it: they move to the one that is next.
         history.failed();
+        failed = match begun.elapsed() < GOOD_AFTER {
+            true => failed + 1,
+            false => 1,
+        };
         match ended {
             Ended::Broke(status) => {
-                tracing::warn!(%status, "the link to history-svc ended; trying again");
+                tell_ended(failed, &status);
                 tell_all(&shards, || StoreInput::Lost(life)).await;
             }
             Ended::Leaves(rest) => {
@@ -108,11 +112,6 @@ pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: T
                 });
             }
         }
-        failed = if begun.elapsed() < GOOD_AFTER {
-            failed + 1
-        } else {
-            1
-        };
         if failed < history.count() {
             continue;
         }
@@ -120,6 +119,14 @@ pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: T
             () = tasks.stopping().cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(RETRY_DELAY_MS)) => {}
         }
+    }
+}
+
+/// Says once that the store is away, however often it is tried.
+fn tell_ended(failed: usize, status: &Status) {
+    match failed {
+        1 => tracing::warn!(%status, "no link to history-svc; trying until there is one"),
+        _ => tracing::debug!(%status, failed, "no link to history-svc yet"),
     }
 }
 
@@ -145,6 +152,7 @@ async fn serve_once(history: &AnyOf, shards: &Arc<[mpsc::Sender<StoreInput>]>, l
         history: index,
         life,
     };
+    tracing::info!(history = index, "linked to history-svc");
     tell_all(shards, || StoreInput::Connected(outboxes.clone())).await;
     // From here on only the shards hold the stream open: it ends as the last has moved.
     drop(outboxes);

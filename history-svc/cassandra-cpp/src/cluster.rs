@@ -3,6 +3,8 @@
 //! `session` connects with what is made here. Invariant: no client timestamps, no retries of the
 //! library's own: the backend repeats statements, with the timestamps that they name.
 
+use std::time::Duration;
+
 use cassandra_cpp::{Cluster, Consistency, LogLevel, RetryPolicy, TimestampGen};
 use heddle_history::cassandra::driver::CqlError;
 use heddle_history::cassandra::{CassandraConfig, ConnectError};
@@ -113,6 +115,11 @@ fn set(
     cluster.set_connect_timeout(config.request_timeout());
     cluster.set_resolve_timeout(config.request_timeout());
     cluster.set_request_timeout(config.request_timeout());
+    // In whole seconds; it has no speculative execution in Rust, so that a node that is stopped
+    // costs `request_timeout_ms` until these have passed.
+    let keepalive = Duration::from_secs(config.keepalive().as_secs().max(1));
+    cluster.set_connection_heartbeat_interval(keepalive);
+    cluster.set_connection_idle_timeout(2 * keepalive);
     cluster.set_tcp_nodelay(true);
     cluster.set_token_aware_routing(true);
     cluster.set_timestamp_gen(&TimestampGen::gen_server_side_new());

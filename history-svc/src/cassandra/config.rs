@@ -23,6 +23,12 @@ heddle_kit::config! {
         pub password_file: Option<PathBuf> = None,
         /// How long one try of a statement may take (milliseconds).
         pub request_timeout_ms: u64 = 2_000,
+        /// After so long without an answer a statement that may be sent twice is sent to a second
+        /// node too, so that nobody waits for one that is stopped; 0: never (milliseconds).
+        pub speculative_after_ms: u64 = 500,
+        /// How often a node is asked whether it is there, and how long it may take to say so; then
+        /// its connections are closed and others are asked instead (milliseconds).
+        pub keepalive_ms: u64 = 1_500,
         /// How long a statement is tried again; after that a commit's outcome is unknown and its
         /// shard has to be taken again (milliseconds).
         pub give_up_ms: u64 = 4_000,
@@ -50,6 +56,16 @@ impl CassandraConfig {
     /// How long one try may take.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms.max(1))
+    }
+
+    /// When a second node is asked; none: never.
+    pub fn speculative_after(&self) -> Option<Duration> {
+        (self.speculative_after_ms > 0).then(|| Duration::from_millis(self.speculative_after_ms))
+    }
+
+    /// Between two questions whether a node is there, and the time for its answer.
+    pub fn keepalive(&self) -> Duration {
+        Duration::from_millis(self.keepalive_ms.max(1))
     }
 
     /// User and password; none: no authentication.

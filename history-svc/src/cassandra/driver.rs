@@ -23,6 +23,7 @@ use super::value::{Rows, Value};
 /// - **Consistency.** LOCAL_QUORUM, and LOCAL_SERIAL for conditions.
 /// - **Timestamps.** A statement that names none gets that of the node: leases are measured by it.
 /// - **Routing.** Prepared statements go to a replica of their partition.
+/// - **Silence.** A node that does not say for `keepalive` that it is there loses its connections.
 /// - **Time.** One try takes `request_timeout` at most; no thread of the runtime is ever held up,
 ///   not by a dropped session either.
 pub trait Driver: Send + Sync + 'static {

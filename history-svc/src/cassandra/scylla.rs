@@ -1,7 +1,8 @@
 //! The `scylla` crate as a driver: Heddle's own choice, in pure Rust.
 //!
-//! Retries of the driver go at once to other nodes, for what is idempotent; `session` does the
-//! rest. Invariant: values are serialized right into the request and blobs are slices of the
+//! Retries of the driver go at once to other nodes, for what is idempotent, and so does what a node
+//! is slow to answer: one that is stopped, with its connections open, costs `speculative_after_ms`
+//! until `keepalive_ms` closes them. `session` does the rest. Invariant: values are serialized right into the request and blobs are slices of the
 //! answer; nothing is copied in between.
 
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use scylla::deserialize::value::DeserializeValue;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::policies::load_balancing::{
     DefaultPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy,
+};
+use scylla::policies::speculative_execution::{
+    SimpleSpeculativeExecutionPolicy, SpeculativeExecutionPolicy,
 };
 use scylla::response::query_result::QueryResult;
 use scylla::serialize::SerializationError;
@@ -69,11 +73,14 @@ fn builder(
         .serial_consistency(Some(SerialConsistency::LocalSerial))
         .request_timeout(Some(config.request_timeout()))
         .load_balancing_policy(policy.build())
+        .speculative_execution_policy(config.speculative_after().map(second_node))
         .build();
     let builder = SessionBuilder::new()
         .known_nodes(&config.nodes)
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(config.request_timeout())
+        .keepalive_interval(config.keepalive())
+        .keepalive_timeout(config.keepalive())
         .keyspaces_to_fetch([&config.keyspace])
         .schema_agreement_interval(SCHEMA_AGREEMENT_INTERVAL)
         .refresh_metadata_on_auto_schema_agreement(false)
@@ -81,6 +88,14 @@ fn builder(
     Ok(match config.credentials()? {
         Some((user, password)) => builder.user(user, password),
         None => builder,
+    })
+}
+
+/// One more node, once.
+fn second_node(after: Duration) -> Arc<dyn SpeculativeExecutionPolicy> {
+    Arc::new(SimpleSpeculativeExecutionPolicy {
+        max_retry_count: 1,
+        retry_interval: after,
     })
 }
 

@@ -44,19 +44,17 @@ pub struct Seen {
     pub broken: u64,
     /// Refusals that no client should ever see, in words.
     pub forbidden: Vec<String>,
+    /// All that was not OK, in words, in order.
+    pub said: Vec<String>,
     /// The longest time without an OK, in milliseconds.
     pub stall_max_ms: u64,
     last_ok: Option<Instant>,
 }
 
 impl Seen {
-    /// All that was not OK.
-    pub fn errors(&self) -> u64 {
-        self.broken + self.refused.values().sum::<u64>()
-    }
-
     fn note(&mut self, answer: Result<u64, Status>) {
         let now = Instant::now();
+        self.said.extend(answer.as_ref().err().map(Status::to_string));
         match answer {
             Ok(seq) => {
                 let since = self.last_ok.replace(now).unwrap_or(now);
@@ -251,12 +249,12 @@ mod tests {
         seen.note(Err(later.into()));
         let order = Fault::new(ErrorReason::PredecessorFailed, "order");
         seen.note(Err(order.into()));
-        assert_eq!((seen.forbidden.len(), seen.errors()), (0, 3));
+        assert_eq!((seen.forbidden.len(), seen.said.len()), (0, 3));
         seen.note(Err(Status::internal("")));
         seen.note(Err(Status::aborted("")));
         seen.note(Err(Status::resource_exhausted("without a time")));
         seen.note(Err(Status::deadline_exceeded("")));
-        assert_eq!((seen.forbidden.len(), seen.errors()), (4, 7));
+        assert_eq!((seen.forbidden.len(), seen.said.len()), (4, 7));
         assert_eq!(seen.stored.len(), 1);
     }
 }

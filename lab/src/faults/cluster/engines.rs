@@ -38,13 +38,13 @@ impl Strikes {
         chance: &mut StdRng,
     ) -> Result<(), FaultError> {
         let nodes = cluster.names("cassandra/");
-        let before = probe.seen().errors();
+        let before = probe.seen().said.len();
         if let Some(node) = nodes.choose(chance) {
             cluster.kill_all(node);
         }
         tokio::time::sleep(NODE_AWAY).await;
         cluster.restart().await?;
-        self.raw.errors_unexpected += probe.seen().errors() - before;
+        self.one_away(&probe.seen().said[before..], "killed");
         Ok(())
     }
 
@@ -60,22 +60,31 @@ impl Strikes {
         let Some(one) = nodes.first() else {
             return Ok(());
         };
-        let before = probe.seen().errors();
-        match chance.random() {
-            true => {
-                cluster.kill_all(one);
-                tokio::time::sleep(NODE_AWAY).await;
-                cluster.restart().await?;
-            }
-            false => paused(cluster, one, NODE_AWAY).await?,
+        let before = probe.seen().said.len();
+        let is_killed = chance.random();
+        if is_killed {
+            cluster.kill_all(one);
+            tokio::time::sleep(NODE_AWAY).await;
+            cluster.restart().await?;
+        } else {
+            paused(cluster, one, NODE_AWAY).await?;
         }
-        self.raw.errors_unexpected += probe.seen().errors() - before;
+        let how = if is_killed { "killed" } else { "stopped" };
+        self.one_away(&probe.seen().said[before..], how);
         tokio::time::sleep(CALM).await;
         for node in nodes.iter().take(2) {
             cluster.kill_all(node);
         }
         tokio::time::sleep(NODE_AWAY).await;
         Ok(cluster.restart().await?)
+    }
+
+    /// What a client was refused while one node was away.
+    fn one_away(&mut self, said: &[String], how: &str) {
+        for words in said {
+            eprintln!("  with one node {how}: {words}");
+        }
+        self.raw.errors_unexpected += said.len() as u64;
     }
 
     /// Redis dies and comes back empty: nobody's message waits for it.
