@@ -54,7 +54,8 @@ pub struct Seen {
 impl Seen {
     fn note(&mut self, answer: Result<u64, Status>) {
         let now = Instant::now();
-        self.said.extend(answer.as_ref().err().map(Status::to_string));
+        self.said
+            .extend(answer.as_ref().err().map(Status::to_string));
         match answer {
             Ok(seq) => {
                 let since = self.last_ok.replace(now).unwrap_or(now);
