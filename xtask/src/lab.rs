@@ -126,7 +126,7 @@ pub fn cycles(repo: &Repo, fault: &str, cycles: u32) -> Result<(), Failure> {
     command::run(&mut lab)
 }
 
-/// The same in a cluster, on the Cassandra node at `address`.
+/// The same in a cluster, on the Cassandra node at `address`; none: on the embedded store.
 pub fn cluster_cycles(repo: &Repo, fault: &str, cycles: u32, address: &str) -> Result<(), Failure> {
     let mut lab = Command::new(program(repo, false, "heddle-lab"));
     let cycles = cycles.to_string();
