@@ -1,17 +1,23 @@
 //! Settings of chat-svc: every bound has a name and a default here.
 
 use heddle_kit::{
-    LayerOptions, LinkOptions, ProcessOptions, ServeOptions, run::ProcessConfig, tls::TlsOptions,
+    LayerOptions, LinkOptions, ProcessOptions, ServeOptions,
+    link::check_urls,
+    run::{ProcessConfig, StartError},
+    tls::{Inside, TlsOptions},
 };
 use std::net::SocketAddr;
+
+/// Shards in all, and those of a cluster that is told no number.
+const SHARDS_MAX: u32 = 1024;
 
 heddle_kit::config! {
     /// Order and fan-out.
     pub struct ChatConfig {
         /// Name of this node, the same after a restart; none: its address.
         pub node: Option<String> = None,
-        /// Shards in all, the same on all nodes; 0: as many as cores (one process), never more than
-        /// 1024.
+        /// Shards in all, the same on all nodes, for good; 0: 1024 in a cluster, as many as cores
+        /// in one process. Never more than 1024.
         pub shards: u32 = 0,
         /// How long this node's lease lasts, in milliseconds: a node that is not heard of for so
         /// long owns nothing.
@@ -49,11 +55,20 @@ heddle_kit::config! {
 }
 
 impl ChatConfig {
+    /// As a node of a cluster has it: no two machines have to have as many cores.
+    #[must_use]
+    pub fn of_a_cluster(mut self) -> Self {
+        if self.shards == 0 {
+            self.shards = SHARDS_MAX;
+        }
+        self
+    }
+
     /// How many shards there are.
     pub fn shard_count(&self) -> u32 {
         let cores = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         let count = if self.shards == 0 { cores } else { self.shards };
-        count.clamp(1, 1024)
+        count.clamp(1, SHARDS_MAX)
     }
 
     /// Reads of one shard that may be under way at once.
@@ -92,5 +107,12 @@ heddle_kit::config! {
 impl ProcessConfig for ChatProcess {
     fn process(&self) -> &ProcessOptions {
         &self.process
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        Inside::check(&self.tls, self.listen)?;
+        check_urls("history_urls", &self.history_urls, &self.tls)?;
+        check_urls("notify_urls", &self.notify_urls, &self.tls)?;
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The link to notify-svc: intents of all shards up, outcomes down to the shard that asked.
 //!
-//! Invariant: when the stream ends, every shard hears of it and sends again what was not settled.
+//! Invariant: when the stream ends, every shard hears of it and sends again what was not settled;
+//! the log hears once of an outage and of its end ([`Told`]).
 
 use crate::{
     shard::input::StoreInput,
@@ -8,7 +9,7 @@ use crate::{
 };
 use heddle_kit::{
     AnyOf, Link, Tasks,
-    link::{OutboxOptions, outbox},
+    link::{Opened, OutboxOptions, Told, outbox},
 };
 use heddle_proto::internal::{NotifyRequest, notify_service_client::NotifyServiceClient};
 use std::time::Duration;
@@ -17,13 +18,12 @@ use tonic::Status;
 
 /// Keeps the link up until the service stops.
 pub async fn run(notify: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
+    let mut told = Told::new("notify");
     loop {
+        let connection = |opened| serve_once(notify.current(), &shards, opened);
         tokio::select! {
             () = tasks.stopping().cancelled() => return,
-            ended = serve_once(notify.current(), &shards) => {
-                let status = ended.err();
-                tracing::debug!(?status, "the link to notify-svc ended; trying again");
-            }
+            () = told.through(connection) => {}
         }
         notify.failed();
         for shard in &shards {
@@ -36,7 +36,11 @@ pub async fn run(notify: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Ta
     }
 }
 
-async fn serve_once(link: Link, shards: &[mpsc::Sender<StoreInput>]) -> Result<(), Status> {
+async fn serve_once(
+    link: Link,
+    shards: &[mpsc::Sender<StoreInput>],
+    opened: Opened,
+) -> Result<(), Status> {
     let (intents, frames) = outbox(OutboxOptions::default(), |intents| NotifyRequest {
         intents,
     });
@@ -44,6 +48,7 @@ async fn serve_once(link: Link, shards: &[mpsc::Sender<StoreInput>]) -> Result<(
         .notify(frames)
         .await?
         .into_inner();
+    opened.tell();
     for shard in shards {
         let _ = shard.send(StoreInput::Notify(Some(intents.clone()))).await;
     }

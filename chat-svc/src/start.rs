@@ -23,9 +23,9 @@ const CALLERS: CallerTable = &[
 pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
     let Context { config, tasks, .. } = context;
     let Inside { server, client } = Inside::load(&config.tls, config.listen, &tasks)?;
-    let connect = |urls: &[String]| AnyOf::connect(urls, &config.link, client.as_ref());
-    let history = connect(&config.history_urls)?;
-    let notify = connect(&config.notify_urls)?;
+    let (link, tls) = (&config.link, client.as_ref());
+    let history = AnyOf::connect("history_urls", &config.history_urls, link, tls)?;
+    let notify = AnyOf::connect("notify_urls", &config.notify_urls, link, tls)?;
     // Before the shards': what is born first is drained last, so gateways hear who has the shards
     // while their connections still live.
     let sockets = tasks.child("server");
@@ -40,7 +40,8 @@ pub async fn start(context: Context<ChatProcess>) -> Result<(), StartError> {
         tls: client,
     };
     let (clock, own) = (SystemClock::shared(), tasks.child("chat"));
-    let service = ChatService::start_node(config.chat, cluster, history, notify, clock, own);
+    let chat = config.chat.of_a_cluster();
+    let service = ChatService::start_node(chat, cluster, history, notify, clock, own);
     let (routes, health) = Health::add_to(service.routes(), &[SERVICE]).await;
     let routes = add_reflection(routes, &[heddle_proto::ALL_DESCRIPTORS])?;
     let guarded = Guarded::only(routes, &config.layers, CALLERS);

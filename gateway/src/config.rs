@@ -59,8 +59,9 @@ heddle_kit::config! {
         /// A session that has been open for so long is asked to come back, here or at another
         /// gateway, up to a tenth earlier at random (milliseconds); 0: never.
         pub session_age_max_ms: u64 = 43_200_000,
-        /// Where clients reach this gateway, a URL: told to clients that other gateways send away
-        /// or that ask for gateways; none: it is not listed.
+        /// Where clients reach this gateway, a URL, its own or that of a balancer before several:
+        /// told to clients that other gateways send away or that ask for gateways; none: it is not
+        /// listed, and who is sent away has nowhere to go meanwhile.
         pub public_url: Option<String> = None,
         /// Where this gateway is, as clients ask for it.
         pub region: String = String::new(),

@@ -1,11 +1,12 @@
 //! Connect: keeps a link's stream open.
 //!
-//! Each link gives the one thing that differs: how to run a connection until it ends. Here is the
-//! waiting in between.
+//! Each link gives the one thing that differs: how to run a connection until it ends, and when its
+//! stream is open. Here is the waiting in between; the log hears of an outage once ([`Told`]).
 //!
 //! Invariant: a peer that is away is asked again at a bounded pace, for ever, until the gateway
 //! stops.
 
+use heddle_kit::link::{Opened, Told};
 use std::{future::Future, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -19,21 +20,16 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 /// Runs connections one after another until `stop`.
 pub async fn keep<F, C>(link: &'static str, stop: CancellationToken, mut connection: F)
 where
-    F: FnMut() -> C,
+    F: FnMut(Opened) -> C,
     C: Future<Output = Result<(), Status>>,
 {
+    let mut told = Told::new(link);
     let mut wait = WAIT_MIN;
     loop {
         let begun = Instant::now();
-        let ended = tokio::select! {
-            ended = connection() => ended,
+        tokio::select! {
+            () = told.through(&mut connection) => {}
             () = stop.cancelled() => return,
-        };
-        match ended {
-            Ok(()) => tracing::info!(link, "the other side closed the link"),
-            Err(status) => {
-                tracing::warn!(link, code = ?status.code(), text = status.message(), "link lost");
-            }
         }
         wait = if begun.elapsed() > WAIT_MAX {
             WAIT_MIN

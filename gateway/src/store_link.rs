@@ -10,7 +10,7 @@ use crate::{connect, edge::Edge, session::Session};
 use futures_util::StreamExt;
 use heddle_kit::{
     AnyOf, Tasks,
-    link::{Outbox, OutboxOptions, TrySendError, outbox},
+    link::{Opened, Outbox, OutboxOptions, TrySendError, outbox},
 };
 use heddle_proto::{
     errors::Fault,
@@ -65,7 +65,8 @@ impl StoreLink {
     pub fn start(edge: &Arc<Edge>, tasks: &Tasks, stop: CancellationToken) {
         let edge = edge.clone();
         tasks.spawn("store link", async move {
-            connect::keep("history", stop, || edge.store.connection(&edge)).await;
+            let connection = |opened| edge.store.connection(&edge, opened);
+            connect::keep("history", stop, connection).await;
         });
     }
 
@@ -111,11 +112,11 @@ impl StoreLink {
         }
     }
 
-    async fn connection(&self, edge: &Arc<Edge>) -> Result<(), Status> {
+    async fn connection(&self, edge: &Arc<Edge>, opened: Opened) -> Result<(), Status> {
         let build = |reads| ReadRequest { reads };
         let (outbox, frames) = outbox(OutboxOptions::default(), build);
         *self.outbox.write().unwrap_or_else(PoisonError::into_inner) = Some(outbox);
-        let ended = self.answers(edge, frames).await;
+        let ended = self.answers(edge, frames, opened).await;
         self.history.failed();
         self.disconnected(edge);
         ended
@@ -125,10 +126,12 @@ impl StoreLink {
         &self,
         edge: &Arc<Edge>,
         frames: impl futures_util::Stream<Item = ReadRequest> + Send + 'static,
+        opened: Opened,
     ) -> Result<(), Status> {
         let mut client = StoreServiceClient::new(self.history.current())
             .max_decoding_message_size(FRAME_BYTES_MAX);
         let mut answers = client.read(frames).await?.into_inner();
+        opened.tell();
         while let Some(frame) = answers.next().await {
             for outcome in frame?.outcomes {
                 let reader = self.readers().remove(&outcome.id);

@@ -26,6 +26,14 @@ pub enum LeaseError {
     /// The name belongs to a later start of the node.
     #[error("node {0} was started again; this incarnation must end")]
     Superseded(String),
+    /// The node spreads logs over another number of shards than this store's are spread over.
+    #[error("chat.shards: logs here lie in {here} shards, not in {asked}; set it to {here}")]
+    Shards {
+        /// The node's.
+        asked: u32,
+        /// The store's.
+        here: u32,
+    },
     /// Too many nodes.
     #[error("more than {NODES_MAX} nodes have leases")]
     TooMany,
@@ -39,7 +47,8 @@ pub enum LeaseError {
 /// The law: once `renew` has answered, everybody who asks finds the node, as it described itself,
 /// until `ttl_ms` after the store took it, by the clock of the leases, or until it renews again. An
 /// answer tells all whose leases have not ended, each name once, by name. For one name only the
-/// greatest incarnation counts, as long as its lease lasts. Leases may be lost at any time.
+/// greatest incarnation counts, as long as its lease lasts. Leases may be lost at any time. Two
+/// with leases at one time never spread logs over different numbers of shards.
 pub trait Leases: Send + Sync {
     /// Renews the lease (or ends it: `ttl_ms` is 0) and tells who has one.
     fn renew(&self, lease: LeaseRequest) -> BoxFuture<'static, Result<Vec<LiveNode>, LeaseError>>;
@@ -61,6 +70,7 @@ impl Default for LeasesInMemory {
 #[derive(Debug)]
 struct Held {
     node: LiveNode,
+    shard_count: u32,
     until: Instant,
 }
 
@@ -80,6 +90,12 @@ impl LeasesInMemory {
         {
             return Err(LeaseError::Superseded(lease.node));
         }
+        let others = leases.iter().filter(|(name, _)| **name != lease.node);
+        let mut counts = others.map(|(_, held)| held.shard_count);
+        if let Some(here) = counts.find(|here| differs(*here, lease.shard_count)) {
+            let asked = lease.shard_count;
+            return Err(LeaseError::Shards { asked, here });
+        }
         if lease.ttl_ms == 0 {
             leases.remove(&lease.node);
         } else {
@@ -96,7 +112,12 @@ impl LeasesInMemory {
                 cut_off: lease.cut_off,
             };
             let until = now + ttl;
-            leases.insert(lease.node, Held { node, until });
+            let held = Held {
+                node,
+                shard_count: lease.shard_count,
+                until,
+            };
+            leases.insert(lease.node, held);
         }
         Ok(leases.values().map(|held| held.node.clone()).collect())
     }
@@ -106,6 +127,11 @@ impl Leases for LeasesInMemory {
     fn renew(&self, lease: LeaseRequest) -> BoxFuture<'static, Result<Vec<LiveNode>, LeaseError>> {
         std::future::ready(self.renew_at(lease, Instant::now())).boxed()
     }
+}
+
+/// Whether both say how many shards there are, and not the same.
+pub fn differs(one: u32, other: u32) -> bool {
+    one != other && one > 0 && other > 0
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //!
 //! `store` is the trait and its law, `embedded` the backend in one directory, `cassandra` the one
 //! on Cassandra, `query` the reads that are composed above any backend, `service` the door on the
-//! wire, `start` its life, `check` a look at every record, `testing` a store that fails on purpose.
-//! Knows conversations and mailboxes only as logs of events, and tables only as cells.
+//! wire, `start` its life, `check` a look at every record, `data_loss` what the alarm looks at,
+//! `testing` a store that fails on purpose. Knows conversations and mailboxes only as logs of
+//! events, and tables only as cells.
 //!
 //! Invariant: `COMMITTED` means on stable storage under an epoch verified after that, and nothing
 //! read here differs from what was written by a bit.
@@ -14,6 +15,7 @@ pub mod check;
 pub mod config;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod data_loss;
 pub mod embedded;
 pub mod event;
 pub mod leases;

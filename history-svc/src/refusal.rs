@@ -7,6 +7,8 @@
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::CommitStatus;
 
+use crate::data_loss::TOLD;
+
 /// A commit that is not accepted, or not confirmed.
 #[derive(Debug)]
 pub struct Refusal {
@@ -22,6 +24,13 @@ pub fn invalid(message: String) -> Refusal {
         status: CommitStatus::Refused,
         message,
     }
+}
+
+/// What the commit builds on is missing or damaged; nothing of it was written. For the answer
+/// itself: each is counted.
+pub fn lost(message: String) -> Refusal {
+    TOLD.to_committer(&message);
+    invalid(message)
 }
 
 /// The log that a commit names.

@@ -31,6 +31,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::HistoryConfig;
+use crate::data_loss;
 use crate::leases::{LeaseError, Leases};
 use crate::query;
 use crate::store::{EventStore, ReadError, StoreError, outcome};
@@ -65,6 +66,7 @@ impl StoreDoor {
         config: HistoryConfig,
         tasks: Tasks,
     ) -> Self {
+        data_loss::watch();
         Self {
             store,
             leases,
@@ -182,7 +184,7 @@ impl StoreService for StoreDoor {
         }
         match self.leases.renew(lease).await {
             Ok(nodes) => Ok(Response::new(LeaseResponse { nodes })),
-            Err(error @ LeaseError::Superseded(_)) => {
+            Err(error @ (LeaseError::Superseded(_) | LeaseError::Shards { .. })) => {
                 Err(Status::failed_precondition(error.to_string()))
             }
             Err(error) => Err(Status::unavailable(error.to_string())),

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
-use crate::contract::{batch, commit, log};
+use crate::contract::{Store, all_rows, batch, commit, log, rows_of};
 use crate::leases::LeasesInMemory;
 use crate::testing::FaultyStore;
 use crate::{EmbeddedStore, HistoryConfig};
@@ -264,4 +264,57 @@ async fn a_caller_that_reads_no_answers_is_told_or_left() {
         }
     }
     assert!(good >= 8 && good + exhausted <= 24, "{good} {exhausted}");
+}
+
+/// How long anything may take.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn is_stored(store: &Store, id: u8) -> bool {
+    !rows_of(store, all_rows(log(id))).await.0.is_empty()
+}
+
+/// Twice as many outcomes wait as commits may be under way; one more, and the stream ends behind
+/// them. Another shard is answered all the while.
+#[tokio::test]
+async fn a_shard_that_reads_no_outcomes_is_left_and_others_are_answered() {
+    const IN_FLIGHT_MAX: usize = 8;
+    let mut door = door(|config| config.commits_in_flight_max = IN_FLIGHT_MAX).await;
+    let epoch = door.take().await;
+    let store: Store = Arc::new(door.store.clone());
+    let (stalled, mut unread) = door.commits().await;
+    let (send, mut answers) = door.commits().await;
+    for id in 1..=4 * IN_FLIGHT_MAX as u8 {
+        let commits = vec![commit(id.into(), epoch, vec![batch(log(id), 1, 1)])];
+        // Who was left may be read no more.
+        let _left = stalled.send(CommitRequest { commits }).await;
+        let seq = u64::from(id);
+        let commits = vec![commit(seq, epoch, vec![batch(log(255), seq, 1)])];
+        send.send(CommitRequest { commits }).await.unwrap();
+        let answer = tokio::time::timeout(SOON, answers.message()).await;
+        let outcome = answer.unwrap().unwrap().unwrap().outcomes.remove(0);
+        assert_eq!(
+            (outcome.id, outcome.status()),
+            (seq, CommitStatus::Committed)
+        );
+        // That one is stored tells that those before it are answered, but for a few.
+        let stored = async {
+            while !stalled.is_closed() && !is_stored(&store, id).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, stored).await.unwrap();
+    }
+    let mut waited = Vec::new();
+    while let Some(frame) = tokio::time::timeout(SOON, unread.message())
+        .await
+        .expect("the stream goes on")
+        .unwrap()
+    {
+        waited.extend(frame.outcomes);
+    }
+    assert_eq!(waited.len(), 2 * IN_FLIGHT_MAX);
+    let committed = |outcome: &CommitOutcome| outcome.status() == CommitStatus::Committed;
+    assert!(waited.iter().all(committed));
+    drop((stalled, send));
+    assert_eq!(door.tasks.drain(SOON).await, 0, "no task had to be aborted");
 }

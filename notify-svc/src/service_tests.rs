@@ -1,10 +1,14 @@
 //! Pushes over local links, as mailbox shards use them.
 
-use heddle_kit::ManualClock;
+use heddle_kit::{Link, ManualClock};
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::PushIntent;
+use heddle_proto::internal::notify_service_client::NotifyServiceClient;
 use heddle_proto::v1::PushRegistration;
 use heddle_proto::v1::{PushOutcome, PushResult};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 use crate::provider::Attempt;
@@ -113,6 +117,47 @@ async fn what_was_not_settled_at_a_crash_is_settled_when_sent_again() {
     let sent = provider.sent();
     let was_sent = |id| sent.iter().any(|it| *it.push_id == format!("p{id}"));
     assert!((0..10).all(was_sent));
+}
+
+/// As many outcomes wait for it as may; one more, and its stream ends behind them: it sends again
+/// what it has not heard of. Another shard hears of its own all the while.
+#[tokio::test]
+async fn a_shard_that_reads_no_outcomes_is_left_and_others_hear_of_theirs() {
+    const WAITING_MAX: usize = 4;
+    let (provider, mut bounded) = (Scripted::new(), config());
+    bounded.outbox.items_max = WAITING_MAX;
+    let service = service(bounded, &provider);
+    let (up, requests) = mpsc::channel(64);
+    let mut client = NotifyServiceClient::new(Link::local(service.routes()));
+    let stalled = client.notify(ReceiverStream::new(requests)).await;
+    let mut unread = stalled.unwrap().into_inner();
+    let mut other = Shard::link(&service).await;
+    for id in 0..4 * WAITING_MAX as u64 {
+        let intents = vec![intent(id, &format!("p{id}"), &["phone"])];
+        // Who was left may be read no more.
+        let _left = up.send(NotifyRequest { intents }).await;
+        other.intent(id, &format!("other {id}"), &["tablet"]);
+        assert_eq!(other.outcome().await, (id, true));
+    }
+    // An intent for nobody is settled at once, and the stream is left with the next one.
+    for id in 1_000..1_002 + WAITING_MAX as u64 {
+        let intents = vec![intent(id, "none", &[])];
+        let _left = up.send(NotifyRequest { intents }).await;
+    }
+    timeout(SOON, up.closed()).await.expect("it is read on");
+    let mut waited = 0;
+    while let Some(frame) = timeout(SOON, unread.message()).await.unwrap().unwrap() {
+        waited += frame.outcomes.len();
+    }
+    assert_eq!(waited, WAITING_MAX);
+    let mut again = Shard::link(&service).await;
+    for id in 0..4 * WAITING_MAX as u64 {
+        again.intent(id, &format!("p{id}"), &["phone"]);
+        assert_eq!(again.came_to().await, (id, Delivered));
+    }
+    let sent = provider.sent();
+    let to_phone = sent.iter().filter(|push| &*push.device_id == "phone");
+    assert_eq!(to_phone.count(), 4 * WAITING_MAX, "each once");
 }
 
 #[tokio::test]

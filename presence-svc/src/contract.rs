@@ -158,7 +158,7 @@ async fn gateways_are_known_while_they_say_so(store: &dyn PresenceStore) {
         region: "here".into(),
         sessions,
         sessions_max: 10,
-        draining: false,
+        ..GatewayStatus::default()
     };
     let known = async |now_ms| {
         let mut known = store.gateways(now_ms).await.unwrap();
@@ -182,6 +182,18 @@ async fn gateways_are_known_while_they_say_so(store: &dyn PresenceStore) {
     assert_eq!(known(later_ms).await, both);
     assert_eq!(known(later_ms + 2).await, both[1..]);
     assert_eq!(known(later_ms + GATEWAY_TTL_MS).await, []);
+    // Two behind one address, each by its id; what one says anew replaces its own word alone.
+    let much_later_ms = later_ms + 2 * GATEWAY_TTL_MS;
+    let behind = |gateway_id: &str, sessions| GatewayStatus {
+        gateway_id: gateway_id.into(),
+        ..status("http://balancer", sessions)
+    };
+    for gateway in [behind("1", 1), behind("2", 2), behind("1", 3)] {
+        store.announce(&gateway, much_later_ms).await.unwrap();
+    }
+    let mut living = known(much_later_ms).await;
+    living.sort_by(|one, other| one.gateway_id.cmp(&other.gateway_id));
+    assert_eq!(living, [behind("1", 3), behind("2", 2)]);
 }
 
 pub fn spent(user: u16, calls: u32) -> Spending {

@@ -26,7 +26,7 @@ use tonic::{Status, Streaming};
 use crate::book::WatchBook;
 use crate::config::PresenceConfig;
 use crate::rules::{Timing, UserId};
-use crate::store::{Hint, PresenceStore, StoreError};
+use crate::store::{Hint, PresenceStore, StoreError, gateway_name};
 use crate::wire::{self, Batch, Down, is_name, presence};
 
 /// Frames that the worker takes in one go.
@@ -167,8 +167,10 @@ impl GatewayLink {
     /// Passes on what the gateway says of itself, and tells it of all others. A store that does not
     /// know it any more has lost its sessions, too.
     async fn announce(&self, status: GatewayStatus) {
-        if status.address.len() > ADDRESS_BYTES_MAX || status.region.len() > NAME_BYTES_MAX {
-            return tracing::warn!("a gateway's address or region is too long; it is not listed");
+        let names = [&status.region, &status.gateway_id];
+        let too_long = names.iter().any(|name| name.len() > NAME_BYTES_MAX);
+        if too_long || status.address.len() > ADDRESS_BYTES_MAX {
+            return tracing::warn!("a gateway's address, region or id is too long: not listed");
         }
         let now_ms = self.clock.now_ms();
         let listing = async {
@@ -178,7 +180,7 @@ impl GatewayLink {
         };
         match within_timeout(listing).await {
             Ok(mut gateways) => {
-                let own = |known: &GatewayStatus| known.address == status.address;
+                let own = |known: &GatewayStatus| gateway_name(known) == gateway_name(&status);
                 let forgotten = !gateways.iter().any(own);
                 gateways.retain(|known| !own(known));
                 gateways.push(status);

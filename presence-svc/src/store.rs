@@ -15,6 +15,15 @@ use crate::rules::{Facts, SessionKey, UserId};
 pub const GATEWAY_TTL_MS: u64 = 15_000;
 /// Gateways that are known at once; one more is not taken.
 pub const GATEWAYS_MAX: usize = 4_096;
+
+/// What a gateway is known by: several may share an address, behind a balancer. One of an older
+/// build has an address of its own and says no more.
+pub fn gateway_name(gateway: &GatewayStatus) -> &str {
+    match gateway.gateway_id.is_empty() {
+        true => &gateway.address,
+        false => &gateway.gateway_id,
+    }
+}
 /// How long what users have spent is counted on after the last word of it (milliseconds): longer
 /// than gateways compare what they hear, shorter than a pause after which all begins anew.
 pub const SPENT_TTL_MS: u64 = 30_000;
@@ -82,7 +91,7 @@ pub trait PresenceStore: Send + Sync + 'static {
     /// Replaces what these users say of themselves.
     async fn set(&self, settings: &[Setting]) -> Result<(), StoreError>;
 
-    /// A gateway says of itself what clients may know; it is known by its address for
+    /// A gateway says of itself what clients may know; it is known by [`gateway_name`] for
     /// [`GATEWAY_TTL_MS`], and a later word replaces an earlier one.
     async fn announce(&self, gateway: &GatewayStatus, now_ms: u64) -> Result<(), StoreError>;
 

@@ -1,9 +1,9 @@
 //! The programs that checks need beside Rust: which versions, where, and how they get there.
 //!
-//! `suite` and `proto` ask here. Everything but Redis and Go's modules lands in `target/tools`, so
-//! nothing of the machine is changed and CI can cache one directory. Invariant: versions are pinned
-//! but for Redis; a machine that lacks the installer (npm, go, apt-get) is told so by
-//! [`Failure::Missing`].
+//! Whoever needs one asks here. Everything but Go's modules and packages of the machine's (Redis,
+//! Java, Maven) lands in `target/tools`, so that CI can cache one directory. Invariant: versions
+//! are pinned but for those packages'; a machine that lacks the installer (npm, go, apt-get) is
+//! told so by [`Failure::Missing`].
 
 use std::env;
 use std::ffi::OsString;
@@ -20,9 +20,13 @@ const WEB_PUSH_TESTING: &str = "web-push-testing@1.2.2";
 const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
 const KUSTOMIZE: &str = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2";
 const KUBECONFORM: &str = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0";
-/// The one tool that comes from the machine's packages: it is no Rust, Go or Node.js.
+/// What is no Rust, Go or Node.js comes from the machine's packages.
 const REDIS_PACKAGE: &str = "redis-tools";
 const REDIS_PROGRAM: &str = "/usr/bin/redis-check-rdb";
+const JAVA_PACKAGE: &str = "openjdk-17-jdk-headless";
+const MAVEN_PACKAGE: &str = "maven";
+/// What Cassandra 5 runs on: later ones refuse it the security manager that it sets at its start.
+const JAVA_VERSION: u32 = 17;
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// True where nobody watches and a missing tool has to fail the run.
@@ -168,20 +172,7 @@ pub fn redis_server(repo: &Repo) -> Result<PathBuf, Failure> {
         }
     }
     let advice = "install Redis 7 (Debian: apt-get install redis-server)";
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-    if !in_ci() && !is_root {
-        return Err(Failure::missing(format!(
-            "redis-server is not installed; {advice}"
-        )));
-    }
-    for arguments in [
-        &["update"][..],
-        &["install", "-y", "--no-install-recommends", REDIS_PACKAGE],
-    ] {
-        let mut apt = Command::new("apt-get");
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        command::run(&mut apt).map_err(|why| cannot("redis-server", &why, advice))?;
-    }
+    apt_install(REDIS_PACKAGE, "redis-server is not installed", advice)?;
     // One program under two names; it looks at the one that it is called by.
     std::fs::create_dir_all(directory(repo).join("bin"))?;
     if !ours.is_symlink() {
@@ -192,6 +183,71 @@ pub fn redis_server(repo: &Repo) -> Result<PathBuf, Failure> {
     }
     let text = format!("{REDIS_PACKAGE} has no {REDIS_PROGRAM} that can serve; {advice}");
     Err(Failure::missing(text))
+}
+
+/// `java`: the machine's own, in the version that Cassandra runs on, fetched as Redis is.
+pub fn java() -> Result<(), Failure> {
+    let advice = format!(
+        "Cassandra needs a JDK {JAVA_VERSION}, the first `java` in PATH (Debian: apt-get install \
+         {JAVA_PACKAGE})"
+    );
+    let lack = |found: Option<u32>| match found {
+        Some(version) => format!("java is of version {version}"),
+        None => "java is not installed".to_owned(),
+    };
+    let mut found = installed_java();
+    // A newer one would stay first in PATH.
+    if found.is_none_or(|version| version < JAVA_VERSION) {
+        apt_install(JAVA_PACKAGE, &lack(found), &advice)?;
+        found = installed_java();
+    }
+    match found {
+        Some(JAVA_VERSION) => Ok(()),
+        _ => Err(Failure::missing(format!("{}; {advice}", lack(found)))),
+    }
+}
+
+fn installed_java() -> Option<u32> {
+    let output = Command::new("java").arg("-version").output().ok()?;
+    // That is where it answers.
+    java_version(&String::from_utf8_lossy(&output.stderr))
+}
+
+/// The 17 of `openjdk version "17.0.15"`, the 8 of `java version "1.8.0_452"`.
+fn java_version(told: &str) -> Option<u32> {
+    let (_, version) = told.split_once(" version \"")?;
+    let mut numbers = version.split(|it: char| !it.is_ascii_digit());
+    match numbers.next()?.parse::<u32>().ok()? {
+        1 => numbers.next()?.parse().ok(),
+        version => Some(version),
+    }
+}
+
+/// `mvn`: the machine's own, fetched as Redis is.
+pub fn maven() -> Result<(), Failure> {
+    if command::is_installed("mvn", "--version") {
+        return Ok(());
+    }
+    let advice = format!("Maven fetches Cassandra (Debian: apt-get install {MAVEN_PACKAGE})");
+    apt_install(MAVEN_PACKAGE, "mvn is not installed", &advice)
+}
+
+/// Installs a package of the machine's, in CI and for root; for others, and where it cannot be, it
+/// says what to do.
+fn apt_install(package: &str, lack: &str, advice: &str) -> Result<(), Failure> {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !in_ci() && !is_root {
+        return Err(Failure::missing(format!("{lack}; {advice}")));
+    }
+    for arguments in [
+        &["update"][..],
+        &["install", "-y", "--no-install-recommends", package],
+    ] {
+        let mut apt = Command::new("apt-get");
+        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command::run(&mut apt).map_err(|why| cannot(package, &why, advice))?;
+    }
+    Ok(())
 }
 
 /// The cargo that started us.
@@ -219,4 +275,25 @@ fn cannot(tool: &str, why: &Failure, what_to_do: &str) -> Failure {
     Failure::missing(format!(
         "{tool} could not be installed ({why}); {what_to_do}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn java_tells_its_version_in_two_ways() {
+        let debian = "openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime Environment";
+        let picked_up = format!("Picked up JAVA_TOOL_OPTIONS: -Da=\"b\"\n{debian}");
+        for (told, version) in [
+            (debian, Some(17)),
+            (picked_up.as_str(), Some(17)),
+            ("java version \"1.8.0_452\"", Some(8)),
+            ("openjdk version \"26-ea\" 2026-03-17", Some(26)),
+            ("openjdk version \"\"", None),
+            ("no such option", None),
+        ] {
+            assert_eq!(java_version(told), version, "{told}");
+        }
+    }
 }

@@ -183,6 +183,7 @@ impl Keeper {
             leaving,
             owned: self.owned.borrow().iter().copied().collect(),
             cut_off,
+            shard_count: self.config.shard_count(),
         };
         let mut client = store_link::client(self.history.current());
         let patience = Duration::from_millis(self.config.lease_renewal_ms);

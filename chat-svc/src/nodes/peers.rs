@@ -241,3 +241,7 @@ async fn serve_once(
     }
     Err(Status::unavailable("the stream ended"))
 }
+
+#[cfg(test)]
+#[path = "peers_tests.rs"]
+mod tests;

@@ -1,5 +1,8 @@
 //! One node against a history-svc that says what the test wants about leases.
 
+#[path = "stalled_tests.rs"]
+mod stalled;
+
 use super::placement::preferred;
 use crate::{ChatConfig, ChatService, service::Cluster};
 use bytes::Bytes;

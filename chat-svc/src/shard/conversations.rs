@@ -308,7 +308,12 @@ impl Shard {
             },
             Purpose::Mailbox(user, _) => self.drop_loading_mailbox(&user),
             Purpose::Fact(fact) => vec![Waiting::Command(fact.waiting.0, fact.waiting.1)],
-            Purpose::Ids(ids) => vec![Waiting::Command(ids.waiting.0, ids.waiting.1)],
+            Purpose::Ids(ids) => {
+                let waiting = ids.into_waiting();
+                waiting
+                    .map(|(edge, it)| Waiting::Command(edge, it))
+                    .collect()
+            }
             Purpose::Hide(hide) => vec![Waiting::Command(hide.waiting.0, hide.waiting.1)],
             Purpose::Hole(user, piece) => return self.hole_unread(&user, piece, fault),
             Purpose::Stuck(reading) => {

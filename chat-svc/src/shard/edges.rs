@@ -15,6 +15,7 @@ use heddle_proto::{
         CommandResult, Delivery, EdgeResponse, Ephemeral, Kick, MailboxHead, command_result,
     },
 };
+use prost::Message;
 use std::sync::Arc;
 
 /// Bytes of frames that may wait for one gateway before deliveries are dropped.
@@ -37,8 +38,10 @@ pub type EdgeFrames = Frames<EdgeResponse, fn(Vec<EdgeResponse>) -> EdgeResponse
 
 fn size_of(frame: &EdgeResponse) -> usize {
     let bodies: usize = frame.bodies.iter().map(Bytes::len).sum();
-    let items = frame.deliveries.len() + frame.results.len() + frame.heads.len();
-    bodies + items * 48
+    let results: usize = frame.results.iter().map(Message::encoded_len).sum();
+    let ephemerals: usize = frame.ephemerals.iter().map(Message::encoded_len).sum();
+    let items = frame.deliveries.len() + frame.heads.len();
+    bodies + results + ephemerals + items * 48
 }
 
 /// Puts frames together, so that a slow moment costs few frames.
@@ -78,27 +81,32 @@ impl Edge {
         (Arc::new(edge), frames)
     }
 
-    /// Sends a frame; over the bound its results go alone.
-    pub fn send(&self, frame: EdgeResponse) {
-        if let Err(TrySendError::Full(frame)) = self.frames.try_send(frame) {
-            tracing::warn!(
-                edge = self.id,
-                "deliveries dropped: the gateway does not keep up"
-            );
-            let EdgeResponse {
-                results,
-                kicks,
-                shard_map,
-                ..
-            } = frame;
-            let rest = EdgeResponse {
-                results,
-                kicks,
-                shard_map,
-                ..Default::default()
-            };
+    /// Sends a frame; over the bound its results go alone. Whether all of it went.
+    pub fn send(&self, frame: EdgeResponse) -> bool {
+        let Err(TrySendError::Full(frame)) = self.frames.try_send(frame) else {
+            return true;
+        };
+        let EdgeResponse {
+            results,
+            kicks,
+            shard_map,
+            ..
+        } = frame;
+        let rest = EdgeResponse {
+            results,
+            kicks,
+            shard_map,
+            ..Default::default()
+        };
+        // An empty one would take room for as long as nobody reads.
+        if rest != EdgeResponse::default() {
             self.frames.send_permitted(rest);
         }
+        tracing::warn!(
+            edge = self.id,
+            "deliveries dropped: the gateway does not keep up"
+        );
+        false
     }
 
     /// Whether the stream has ended.
@@ -178,18 +186,25 @@ impl Gathering {
         self.of(edge).frame.kicks.push(kick);
     }
 
-    /// Sends all frames.
-    pub fn send(self) {
-        for mut gathered in self.frames.into_values() {
-            gathered.flush();
-        }
+    /// Sends all frames; the gateways that did not get all of theirs.
+    pub fn send(self) -> Vec<u64> {
+        let frames = self.frames.into_values();
+        let lacking = frames.filter_map(|mut gathered| {
+            let id = gathered.edge.id;
+            (!gathered.flush()).then_some(id)
+        });
+        lacking.collect()
     }
 }
 
 impl Gathered {
-    fn flush(&mut self) {
+    fn flush(&mut self) -> bool {
         self.bodies.clear();
         self.body_bytes = 0;
-        self.edge.send(std::mem::take(&mut self.frame));
+        self.edge.send(std::mem::take(&mut self.frame))
     }
 }
+
+#[cfg(test)]
+#[path = "edges_tests.rs"]
+mod tests;

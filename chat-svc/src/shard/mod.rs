@@ -23,6 +23,7 @@ mod hide;
 mod holes;
 pub mod input;
 mod load;
+mod lookups;
 mod mailbox_commands;
 mod mailbox_user;
 mod mailboxes;
@@ -226,7 +227,7 @@ impl Shard {
                     self.mind_lease();
                     self.on_edge(input);
                 }
-                _ = tick.tick() => {
+                _ = tick.tick(), if self.needs_ticks() => {
                     self.mind_lease();
                     self.on_tick();
                 }
@@ -255,6 +256,11 @@ impl Shard {
             };
             self.on_edge(input);
         }
+    }
+
+    /// A node has a task for each shard of the cluster; those of others cost it nothing.
+    fn needs_ticks(&self) -> bool {
+        self.ownership.is_some() || self.outbound.len() > 0
     }
 
     fn takes_commands(&self) -> bool {

@@ -11,18 +11,18 @@ use super::{
     edges::Edge,
     hide::HideRead,
     load::{ConversationPart, MailboxPart},
+    lookups::IdsRead,
     previews::PreviewRead,
     recover::Recover,
     stuck::Redriving,
 };
-use crate::{cells, conversation::lookup::Lookup};
+use crate::cells;
 use bytes::Bytes;
 use heddle_proto::{
     errors::Fault,
-    ids::{LogId, MessageId},
+    ids::LogId,
     internal::{
-        Command, PartitionQuery, RangeQuery, RawEvent, Read, ReadOutcome, Table, TimeQuery,
-        command::Op, read::Query,
+        Command, PartitionQuery, RangeQuery, RawEvent, Read, ReadOutcome, Table, read::Query,
     },
     v1::ErrorReason,
 };
@@ -31,9 +31,6 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
-
-/// Events read back at once when an old id is looked for.
-const READ_BACK_EVENTS: u32 = 1_000;
 
 /// Reads that no send waits for, at most, while there are others.
 const PATIENT_MAX: usize = 2;
@@ -49,7 +46,7 @@ pub(super) enum Purpose {
     Mailbox(Arc<str>, MailboxPart),
     /// A fact about an old event, for a command.
     Fact(Box<FactRead>),
-    /// Ids of old events, for a command.
+    /// Ids of old events, for all commands that ask for some of a log.
     Ids(Box<IdsRead>),
     /// What stands at the seqs that a user deletes for oneself.
     Hide(Box<HideRead>),
@@ -79,14 +76,6 @@ pub(super) struct FactRead {
     pub log: LogId,
     pub seq: u64,
     pub event: Option<RawEvent>,
-    pub waiting: (Arc<Edge>, Box<Command>),
-}
-
-/// Ids that are looked up in the events stored since a time, page by page.
-pub(super) struct IdsRead {
-    pub log: LogId,
-    pub lookup: Lookup,
-    pub searched: bool,
     pub waiting: (Arc<Edge>, Box<Command>),
 }
 
@@ -130,6 +119,17 @@ impl Reads {
             Purpose::Recover(recover) => Some(recover.next_seq),
             _ => None,
         })
+    }
+
+    /// The lookup of ids of a log that is under way, or waits for room.
+    pub fn lookup_of(&mut self, log: &LogId) -> Option<&mut IdsRead> {
+        let under_way = self.under_way.values_mut().map(|(_, purpose)| purpose);
+        let queued = self.queued.iter_mut().map(|(_, purpose)| purpose);
+        let mut ids = under_way.chain(queued).filter_map(|purpose| match purpose {
+            Purpose::Ids(ids) => Some(&mut **ids),
+            _ => None,
+        });
+        ids.find(|ids| ids.log == *log)
     }
 
     /// Forgets all: the state that they were for is gone. What they were for comes back.
@@ -292,62 +292,6 @@ impl Shard {
             conversation.remember(event, &overlays);
         }
         self.conversation_command(&fact.waiting.0, fact.waiting.1);
-    }
-
-    /// Looks the ids that a command names up in the log, from a time on.
-    pub(super) fn read_ids(
-        &mut self,
-        log: LogId,
-        since_ms: u64,
-        waiting: (Arc<Edge>, Box<Command>),
-    ) {
-        let Some(conversation) = self.conversation_mut(&log) else {
-            return;
-        };
-        let named = match &waiting.1.op {
-            Some(Op::Append(append)) => [&append.client_message_id, &append.predecessor_id],
-            _ => return,
-        };
-        let named = named.into_iter().filter_map(|id| MessageId::from_wire(id));
-        let lookup = conversation.look_up(since_ms, named);
-        let query = TimeQuery {
-            log_id: log.to_bytes(),
-            time_ms: since_ms,
-            head: lookup.last_seq,
-        };
-        let ids = IdsRead {
-            log,
-            lookup,
-            searched: false,
-            waiting,
-        };
-        self.read(Query::Time(query), Purpose::Ids(Box::new(ids)));
-    }
-
-    fn ids_read(&mut self, mut ids: IdsRead, outcome: ReadOutcome) {
-        let read = events(&outcome.events);
-        ids.lookup.take(&read);
-        let last_seq = ids.lookup.last_seq;
-        let next_seq = match read.last() {
-            Some(last) => last.seq + 1,
-            None if ids.searched || outcome.seq == 0 => last_seq + 1,
-            None => outcome.seq,
-        };
-        if next_seq > last_seq {
-            if let Some(conversation) = self.conversation_mut(&ids.log) {
-                conversation.learn(ids.lookup);
-            }
-            return self.conversation_command(&ids.waiting.0, ids.waiting.1);
-        }
-        ids.searched = true;
-        let query = match range(&ids.log, next_seq, last_seq) {
-            Query::Range(query) => Query::Range(RangeQuery {
-                events_max: READ_BACK_EVENTS,
-                ..query
-            }),
-            other => other,
-        };
-        self.read(query, Purpose::Ids(Box::new(ids)));
     }
 }
 

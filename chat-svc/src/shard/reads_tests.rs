@@ -10,7 +10,8 @@ use crate::{
     },
 };
 use heddle_proto::{
-    internal::{AppendCommand, ConversationRow, MemberRow, append_command, raw_event},
+    ids::MessageId,
+    internal::{AppendCommand, ConversationRow, MemberRow, append_command, command::Op, raw_event},
     time, v1,
 };
 
@@ -93,6 +94,23 @@ async fn a_send_from_before_a_take_over_is_decided_after_one_reading() {
     assert_eq!(shard.batch.event_count(), 1);
     sends(&mut shard, id(NOW_MS - 1));
     assert_eq!(shard.batch.event_count(), 1, "and once it is");
+}
+
+/// After an outage all devices send again what they had under way.
+#[tokio::test]
+async fn all_who_ask_at_a_time_are_decided_by_one_reading() {
+    let mut shard = shard(vec![event(9, NOW_MS)]);
+    let asked: Vec<_> = (1..=5).map(|ago_ms| id(NOW_MS - ago_ms)).collect();
+    for id in &asked {
+        sends(&mut shard, *id);
+    }
+    assert_eq!(shard.reads.ids().count(), 1);
+    answer_read(&mut shard, ReadOutcome::default());
+    assert_eq!(shard.batch.event_count(), 1, "the one that began it");
+    assert_eq!(shard.reads.ids().count(), 1, "one more for all others");
+    answer_read(&mut shard, ReadOutcome::default());
+    assert_eq!(shard.batch.event_count(), asked.len());
+    assert!(!is_reading(&shard));
 }
 
 /// The index holds so many ids; what it has forgotten stands in the log above what was loaded.

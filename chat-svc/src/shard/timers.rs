@@ -3,7 +3,12 @@
 //! Marks whose interval is over, pushes whose grace time is over, cursors of devices, the heartbeat
 //! of heads, logs that have been idle for long.
 
-use super::{Shard, conversations::ConversationSlot, edges::Gathering, mailboxes::MailboxSlot};
+use super::{
+    Shard,
+    conversations::ConversationSlot,
+    edges::Gathering,
+    mailboxes::{MailboxSlot, SessionsOf},
+};
 use crate::cells;
 use bytes::Bytes;
 use heddle_proto::{ids::LogId, internal::MailboxHead};
@@ -21,6 +26,9 @@ const HELD_INTERVAL_MS: u64 = 200;
 
 /// How long a conversation is kept after its last use, in milliseconds, whatever the bound.
 const IDLE_MIN_MS: u64 = 30_000;
+
+/// No head is there: as if it had never been told.
+const NOT_TOLD: [u64; 2] = [u64::MAX; 2];
 
 /// When what is due.
 #[derive(Default)]
@@ -151,7 +159,16 @@ impl Shard {
                 );
             }
         }
-        gathering.send();
+        let lacking = gathering.send();
+        // Told anew with the next heartbeat, though nothing may move until then (P8).
+        let missed = |of_user: &&mut SessionsOf| {
+            let mut sessions = of_user.sessions.iter();
+            sessions.any(|session| lacking.contains(&session.edge.id))
+        };
+        if !lacking.is_empty() {
+            let missing = self.sessions.values_mut().filter(missed);
+            missing.for_each(|of_user| of_user.told = NOT_TOLD);
+        }
         for user in absent {
             if !self.mailboxes.contains_key(&user) {
                 self.load_mailbox(user, Vec::new());

@@ -95,9 +95,12 @@ impl Presence {
             let answers: Vec<_> = frame.queries.iter().map(answer).collect();
             let other = |own: &GatewayStatus| GatewayStatus {
                 address: "http://other".into(),
+                gateway_id: "other".into(),
                 ..own.clone()
             };
-            let gateways = frame.gateway.as_ref().map(|own| GatewayList {
+            // Who has no address of its own is alone.
+            let listed = frame.gateway.as_ref().filter(|own| !own.address.is_empty());
+            let gateways = listed.map(|own| GatewayList {
                 gateways: vec![own.clone(), other(own)],
                 ..Default::default()
             });

@@ -8,6 +8,7 @@
 
 use crate::config::GatewayOptions;
 use heddle_proto::{internal::GatewayStatus, v1};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Addresses that a GoAway names at most.
@@ -20,37 +21,46 @@ pub struct Gateways(Mutex<Known>);
 /// Sorted out when they are heard of: a drain names them to all sessions at once.
 #[derive(Default)]
 struct Known {
-    /// Those that take sessions, the least loaded first.
+    /// Those that take sessions; those behind one address are one, as clients see it.
     open: Vec<GatewayStatus>,
     /// Where a client of this gateway may go instead, those of its region first.
     elsewhere: Vec<String>,
 }
 
-/// What a gateway says of itself; none if it does not want to be found.
-pub fn own(options: &GatewayOptions, sessions: usize, draining: bool) -> Option<GatewayStatus> {
-    Some(GatewayStatus {
-        address: options.public_url.clone()?,
+/// What a gateway says of itself. Without an address it is listed nowhere, and still hears when its
+/// reports were forgotten.
+pub fn own(
+    options: &GatewayOptions,
+    gateway_id: &str,
+    sessions: usize,
+    draining: bool,
+) -> GatewayStatus {
+    GatewayStatus {
+        address: options.public_url.clone().unwrap_or_default(),
         region: options.region.clone(),
         sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
         sessions_max: options.sessions_max,
         draining,
-    })
+        gateway_id: gateway_id.to_owned(),
+    }
 }
 
 impl Gateways {
-    /// All that live.
-    pub fn learn(&self, mut gateways: Vec<GatewayStatus>, options: &GatewayOptions) {
-        gateways.retain(|gateway| !gateway.draining);
-        gateways.sort_by(|one, other| load(one).total_cmp(&load(other)));
-        let own = options.public_url.as_ref();
-        let others = gateways.iter().filter(|other| own != Some(&other.address));
-        let mut others: Vec<_> = others.collect();
+    /// All that live; `own_id` is this one. Another behind its own address is elsewhere too: a
+    /// balancer sends nobody to one that drains.
+    pub fn learn(&self, gateways: Vec<GatewayStatus>, options: &GatewayOptions, own_id: &str) {
+        let listed = |it: &GatewayStatus| !it.draining && !it.address.is_empty();
+        let listed: Vec<_> = gateways.into_iter().filter(listed).collect();
+        let is_other = |it: &GatewayStatus| match it.gateway_id.is_empty() {
+            true => options.public_url.as_ref() != Some(&it.address),
+            false => it.gateway_id != own_id,
+        };
+        let mut others = by_address(listed.iter().filter(|it| is_other(it)));
         others.sort_by_key(|other| other.region != options.region);
         let nearest = others.into_iter().take(ADDRESSES_MAX);
-        let elsewhere = nearest.map(|other| other.address.clone()).collect();
         *self.known() = Known {
-            open: gateways,
-            elsewhere,
+            open: by_address(listed.iter()),
+            elsewhere: nearest.map(|other| other.address).collect(),
         };
     }
 
@@ -76,6 +86,23 @@ impl Gateways {
     }
 }
 
+/// One for each address, with the sessions of all behind it; the least loaded first.
+fn by_address<'a>(gateways: impl Iterator<Item = &'a GatewayStatus>) -> Vec<GatewayStatus> {
+    let mut places: BTreeMap<(&str, &str), GatewayStatus> = BTreeMap::new();
+    for gateway in gateways {
+        let place = places.entry((&gateway.address, &gateway.region));
+        place
+            .and_modify(|place| {
+                place.sessions = place.sessions.saturating_add(gateway.sessions);
+                place.sessions_max = place.sessions_max.saturating_add(gateway.sessions_max);
+            })
+            .or_insert_with(|| gateway.clone());
+    }
+    let mut places: Vec<_> = places.into_values().collect();
+    places.sort_by(|one, other| load(one).total_cmp(&load(other)));
+    places
+}
+
 fn load(gateway: &GatewayStatus) -> f64 {
     let part = f64::from(gateway.sessions) / f64::from(gateway.sessions_max.max(1));
     part.min(1.0)
@@ -92,6 +119,7 @@ mod tests {
             sessions,
             sessions_max: 100,
             draining,
+            gateway_id: address.into(),
         }
     }
 
@@ -109,7 +137,7 @@ mod tests {
             gateway("far", "south", 2, false),
             gateway("near", "north", 50, false),
         ];
-        gateways.learn(all, &options);
+        gateways.learn(all, &options, "me");
         gateways
     }
 
@@ -136,7 +164,37 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_public_address_says_nothing() {
-        assert_eq!(own(&GatewayOptions::default(), 1, false), None);
+    fn gateways_behind_one_address_are_one_and_the_others_behind_it_are_elsewhere() {
+        let options = GatewayOptions {
+            public_url: Some("balancer".into()),
+            ..Default::default()
+        };
+        let behind = |gateway_id: &str, sessions, draining| GatewayStatus {
+            gateway_id: gateway_id.into(),
+            ..gateway("balancer", "", sessions, draining)
+        };
+        let gateways = Gateways::default();
+        let all = vec![behind("me", 30, false), behind("other", 10, false)];
+        gateways.learn(all, &options, "me");
+        assert_eq!(gateways.elsewhere(), ["balancer"]);
+        let load: Vec<f64> = gateways.list("").iter().map(|it| it.load).collect();
+        assert_eq!(load, [0.2]);
+        // Alone there is nowhere to go, and an older build is told by its address.
+        let older = gateway("balancer", "", 1, false);
+        let older = GatewayStatus {
+            gateway_id: String::new(),
+            ..older
+        };
+        let all = vec![behind("me", 30, true), behind("other", 10, true), older];
+        gateways.learn(all, &options, "me");
+        assert!(gateways.elsewhere().is_empty());
+    }
+
+    #[test]
+    fn who_has_no_public_address_is_not_listed() {
+        let own = own(&GatewayOptions::default(), "me", 1, false);
+        let gateways = Gateways::default();
+        gateways.learn(vec![own], &GatewayOptions::default(), "other");
+        assert!(gateways.list("").is_empty() && gateways.elsewhere().is_empty());
     }
 }

@@ -10,7 +10,7 @@ use crate::{connect, edge::Edge};
 use futures_util::{Stream, StreamExt, stream};
 use heddle_kit::{
     Tasks,
-    link::{OutboxOptions, outbox::outbox_sized},
+    link::{Opened, OutboxOptions, outbox::outbox_sized},
 };
 use heddle_proto::internal::{
     PresenceLinkRequest, presence_link_service_client::PresenceLinkServiceClient,
@@ -26,12 +26,13 @@ const ITEMS_MAX: usize = 256 * 1024;
 pub(super) fn start(edge: &Arc<Edge>, tasks: &Tasks, stop: CancellationToken) {
     let edge = edge.clone();
     tasks.spawn("presence link", async move {
-        connect::keep("presence", stop, || edge.presence.connection(&edge)).await;
+        let connection = |opened| edge.presence.connection(&edge, opened);
+        connect::keep("presence", stop, connection).await;
     });
 }
 
 impl PresenceClient {
-    async fn connection(&self, edge: &Arc<Edge>) -> Result<(), Status> {
+    async fn connection(&self, edge: &Arc<Edge>, opened: Opened) -> Result<(), Status> {
         let options = OutboxOptions {
             items_max: ITEMS_MAX,
             ..Default::default()
@@ -51,7 +52,7 @@ impl PresenceClient {
             removed: Vec::new(),
         };
         self.send(changes(watched));
-        let ended = self.listen(edge, frames).await;
+        let ended = self.listen(edge, frames, opened).await;
         self.service.failed();
         self.outbox
             .write()
@@ -74,9 +75,11 @@ impl PresenceClient {
         &self,
         edge: &Edge,
         frames: impl Stream<Item = PresenceLinkRequest> + Send + 'static,
+        opened: Opened,
     ) -> Result<(), Status> {
         let mut client = PresenceLinkServiceClient::new(self.service.current());
         let mut answers = client.presence_link(frames).await?.into_inner();
+        opened.tell();
         while let Some(frame) = answers.next().await {
             let frame = frame?;
             for presence in &frame.changes {
@@ -86,7 +89,8 @@ impl PresenceClient {
                 if list.forgotten {
                     self.report_all(edge);
                 }
-                self.gateways.learn(list.gateways, &edge.options);
+                let (options, own_id) = (&edge.options, &edge.gateway_id);
+                self.gateways.learn(list.gateways, options, own_id);
             }
             if !frame.totals.is_empty() {
                 self.learn_rates(edge, &frame.totals);

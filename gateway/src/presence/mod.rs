@@ -130,10 +130,11 @@ impl PresenceClient {
         );
     }
 
-    /// Says what this gateway is, if clients are to find it; the answer tells of the others.
+    /// Says what this gateway is; the answer tells of the others.
     pub fn announce(&self, edge: &Edge) {
-        let status = gateways::own(&edge.options, edge.sessions.len(), edge.is_draining());
-        self.send(status.map(Item::Gateway));
+        let (sessions, draining) = (edge.sessions.len(), edge.is_draining());
+        let status = gateways::own(&edge.options, &edge.gateway_id, sessions, draining);
+        self.send([Item::Gateway(status)]);
     }
 
     /// Sets a user's own status.

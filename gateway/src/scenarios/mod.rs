@@ -7,5 +7,6 @@ mod life;
 mod owners;
 mod rates;
 mod requests;
+mod stalled;
 mod stuck;
 mod watching;

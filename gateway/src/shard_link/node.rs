@@ -10,7 +10,7 @@ use crate::{connect, edge::Edge};
 use futures_util::{StreamExt, stream};
 use heddle_kit::{
     Link, Tasks,
-    link::{Outbox, OutboxOptions, TrySendError, outbox},
+    link::{Opened, Outbox, OutboxOptions, TrySendError, outbox},
 };
 use heddle_proto::internal::{Command, EdgeRequest, shard_service_client::ShardServiceClient};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,12 +63,18 @@ pub enum NotSent {
 pub fn start(edge: &Arc<Edge>, tasks: &Tasks, stop: CancellationToken, index: usize) {
     let edge = edge.clone();
     tasks.spawn("shard link", async move {
-        connect::keep("chat", stop, || edge.shards.connection(&edge, index)).await;
+        let connection = |opened| edge.shards.connection(&edge, index, opened);
+        connect::keep("chat", stop, connection).await;
     });
 }
 
 impl ShardLinks {
-    async fn connection(&self, edge: &Arc<Edge>, index: usize) -> Result<(), Status> {
+    async fn connection(
+        &self,
+        edge: &Arc<Edge>,
+        index: usize,
+        opened: Opened,
+    ) -> Result<(), Status> {
         let build = |commands| EdgeRequest {
             commands,
             ..Default::default()
@@ -82,7 +88,7 @@ impl ShardLinks {
         };
         let frames = stream::once(async { hello }).chain(frames);
         *node.outbox.write().unwrap_or_else(PoisonError::into_inner) = Some(outbox);
-        let ended = self.listen(edge, index, frames).await;
+        let ended = self.listen(edge, index, frames, opened).await;
         self.disconnected(edge, index);
         ended
     }
@@ -92,10 +98,12 @@ impl ShardLinks {
         edge: &Arc<Edge>,
         index: usize,
         frames: impl futures_util::Stream<Item = EdgeRequest> + Send + 'static,
+        opened: Opened,
     ) -> Result<(), Status> {
         let mut client = ShardServiceClient::new(self.nodes[index].link.clone())
             .max_decoding_message_size(FRAME_BYTES_MAX);
         let mut answers = client.edge(frames).await?.into_inner();
+        opened.tell();
         while let Some(frame) = answers.next().await {
             self.frame(edge, index, frame?);
         }

@@ -16,6 +16,7 @@ use super::session::Failed;
 use super::store::Inner;
 use super::tail::RowError;
 use crate::cell::{self, CellKey};
+use crate::data_loss::TOLD;
 use crate::event;
 
 /// A blank was not done.
@@ -36,10 +37,15 @@ impl From<BlankError> for crate::refusal::Refusal {
     fn from(error: BlankError) -> Self {
         match error {
             BlankError::NotOwner(error) => error.into(),
-            _ => Self {
-                status: heddle_proto::internal::CommitStatus::Unknown,
-                message: error.to_string(),
-            },
+            _ => {
+                if let BlankError::Row(RowError::Damaged(what)) = &error {
+                    TOLD.to_committer(what);
+                }
+                Self {
+                    status: heddle_proto::internal::CommitStatus::Unknown,
+                    message: error.to_string(),
+                }
+            }
         }
     }
 }

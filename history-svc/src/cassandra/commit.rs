@@ -22,10 +22,10 @@ use super::record::Record;
 use super::schema::bucket;
 use super::session::Failed;
 use super::store::Inner;
-use super::tail::VerifyError;
+use super::tail::{RowError, TakeOverError, VerifyError};
 use crate::cell::{self, CellKey};
 use crate::event;
-use crate::refusal::{Refusal, does_not_follow, invalid, parse_log_id};
+use crate::refusal::{Refusal, does_not_follow, invalid, lost, parse_log_id};
 use crate::row::{ROW_BYTES_MAX, ROW_EVENTS_MAX, Row};
 
 /// What a commit writes.
@@ -244,7 +244,7 @@ async fn follows_or_repeats(
     if batch.first_seq == head.last_first_seq && end == head.last_seq {
         let first_seq = batch.first_seq as i64;
         let found = inner.rows_down(&log_id, bucket(batch.first_seq), first_seq, 1);
-        let found = found.await.map_err(|error| invalid(error.to_string()))?;
+        let found = found.await.map_err(unreadable)?;
         if found
             .first()
             .is_some_and(|record| record.row.events == batch.events)
@@ -253,6 +253,14 @@ async fn follows_or_repeats(
         }
     }
     Err(does_not_follow(&log_id, batch.first_seq, head.last_seq))
+}
+
+/// Nothing of the commit was written.
+fn unreadable(error: RowError) -> Refusal {
+    match error {
+        RowError::Damaged(what) => lost(what),
+        RowError::Failed(error) => invalid(error.to_string()),
+    }
 }
 
 /// Blanks what the commit itself brings; answers the logs of its rows. The others stay listed.
@@ -352,12 +360,13 @@ impl From<VerifyError> for Refusal {
     }
 }
 
-impl From<super::tail::TakeOverError> for Refusal {
-    fn from(error: super::tail::TakeOverError) -> Self {
+impl From<TakeOverError> for Refusal {
+    fn from(error: TakeOverError) -> Self {
+        // Nothing of the commit was written.
         match error {
-            super::tail::TakeOverError::NotOwner(error) => error.into(),
-            // Nothing of the commit was written.
-            _ => invalid(error.to_string()),
+            TakeOverError::NotOwner(error) => error.into(),
+            TakeOverError::Lost { .. } => lost(error.to_string()),
+            TakeOverError::Failed { .. } => invalid(error.to_string()),
         }
     }
 }

@@ -5,17 +5,23 @@
 //! Cassandra's own, that of its write and that of the read, to the millisecond; its TTL, which goes
 //! by whole seconds, is a little longer and only removes what nobody counts any more.
 //!
+//! The first to say over how many shards it spreads logs pins that in the schema, for good: epochs
+//! and the logs under them belong to a number of shards.
+//!
 //! Invariant: a renewal is stored at LOCAL_QUORUM before it is answered, and the answer is read
 //! after that: of two who join at the same time, at least one sees the other.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use heddle_proto::internal::{LeaseRequest, LiveNode};
 
+use super::driver::CqlError;
 use super::session::{Failed, SharedDb};
-use crate::leases::{LeaseError, Leases, TTL_MAX_MS};
+use super::value::Applied;
+use crate::leases::{LeaseError, Leases, TTL_MAX_MS, differs};
 use crate::store::StoreError;
 
 /// The partition of all leases.
@@ -28,6 +34,8 @@ pub struct LeasesOnCassandra {
     db: SharedDb,
     pool: i32,
     nodes_max: usize,
+    /// How many shards the store's logs lie in, once that was read.
+    shard_count: Arc<OnceLock<u32>>,
 }
 
 impl LeasesOnCassandra {
@@ -37,6 +45,7 @@ impl LeasesOnCassandra {
             db,
             pool,
             nodes_max,
+            shard_count: Arc::default(),
         }
     }
 }
@@ -44,8 +53,16 @@ impl LeasesOnCassandra {
 impl Leases for LeasesOnCassandra {
     fn renew(&self, lease: LeaseRequest) -> BoxFuture<'static, Result<Vec<LiveNode>, LeaseError>> {
         let (db, pool, nodes_max) = (self.db.clone(), self.pool, self.nodes_max);
+        let pinned = self.shard_count.clone();
         async move {
             let asks = lease.ttl_ms > 0;
+            if asks && lease.shard_count > 0 {
+                let asked = lease.shard_count;
+                let here = shard_count(&db, pool, asked, &pinned).await?;
+                if differs(here, asked) {
+                    return Err(LeaseError::Shards { asked, here });
+                }
+            }
             let (node, incarnation) = (lease.node.clone(), lease.incarnation);
             write(&db, pool, lease).await.map_err(unavailable)?;
             let rows = db.rows(&db.statements.leases_read, &[pool.into()]).await;
@@ -64,6 +81,43 @@ impl Leases for LeasesOnCassandra {
             Ok(first)
         }
         .boxed()
+    }
+}
+
+/// How many shards the store's logs lie in; pinned as `asked` if nobody has said before.
+async fn shard_count(
+    db: &SharedDb,
+    pool: i32,
+    asked: u32,
+    pinned: &OnceLock<u32>,
+) -> Result<u32, LeaseError> {
+    if let Some(known) = pinned.get() {
+        return Ok(*known);
+    }
+    let (name, value) = (shards_of(pool), asked.to_string());
+    let sets = [vec![name.as_str().into(), value.as_str().into()]];
+    let pin = &db.statements.setting_pin;
+    // What came of it is read, not believed.
+    let told: Result<Vec<Applied>, CqlError> = db.conditionally(pin, &sets).await;
+    let (read, asks) = (&db.statements.setting_read, [name.as_str().into()]);
+    let rows: Vec<(Option<String>,)> = db.rows(read, &asks).await.map_err(unavailable)?;
+    let found = rows.into_iter().next().and_then(|(value,)| value);
+    let found = found.and_then(|value| value.parse().ok());
+    let unpinned = || {
+        let why = told
+            .err()
+            .map_or_else(String::new, |error| error.to_string());
+        StoreError::Unknown(format!("the number of shards was not pinned: {why}"))
+    };
+    let here = found.ok_or_else(unpinned)?;
+    Ok(*pinned.get_or_init(|| here))
+}
+
+/// The setting's name.
+fn shards_of(pool: i32) -> String {
+    match pool {
+        POOL => "shards".to_owned(),
+        other => format!("shards of pool {other}"),
     }
 }
 

@@ -30,6 +30,15 @@ const DATACENTER: &str = "datacenter";
 
 /// Brings the schema up to date; answers its version.
 pub async fn migrate(driver: &dyn Driver, config: &CassandraConfig) -> Result<i32, ConnectError> {
+    migrate_to(driver, config, VERSION).await
+}
+
+/// The same up to an older version, as its own binaries do; the suite starts from there.
+pub(super) async fn migrate_to(
+    driver: &dyn Driver,
+    config: &CassandraConfig,
+    to: i32,
+) -> Result<i32, ConnectError> {
     check_name(&config.keyspace)?;
     let session = driver.connect(config, None).await?;
     let session = &*session;
@@ -37,7 +46,7 @@ pub async fn migrate(driver: &dyn Driver, config: &CassandraConfig) -> Result<i3
     prepare_keyspace(session, config, &here).await?;
     let holder = Uuid::new_v4().to_string();
     lock(session, config, &holder).await?;
-    let migrated = run(session, config, &here).await;
+    let migrated = run(session, config, &here, to).await;
     let unlock = format!(
         "DELETE FROM {}.schema_settings WHERE name = ? IF value = ?",
         config.keyspace
@@ -53,11 +62,13 @@ async fn run(
     session: &dyn Session,
     config: &CassandraConfig,
     datacenter: &str,
+    to: i32,
 ) -> Result<i32, ConnectError> {
     let done = versions(session, config).await?;
     refuse_newer(&done)?;
-    let is_done = |step: &&Migration| !done.iter().any(|(version, _)| *version == step.version);
-    for step in MIGRATIONS.iter().filter(is_done) {
+    let is_done = |step: &Migration| done.iter().any(|(version, _)| *version == step.version);
+    let is_due = |step: &&Migration| step.version <= to && !is_done(step);
+    for step in MIGRATIONS.iter().filter(is_due) {
         tracing::info!(version = step.version, about = step.about, "migrating");
         for text in (step.statements)(&config.keyspace) {
             change(session, &text).await?;
@@ -78,7 +89,7 @@ async fn run(
         config.keyspace
     );
     conditional(session, &pin, &[DATACENTER.into(), datacenter.into()]).await?;
-    Ok(VERSION)
+    Ok(to)
 }
 
 /// The keyspace, and the two tables without which nothing can be locked. Their ids are fixed, so

@@ -1,12 +1,12 @@
 //! What has to hold before the store is served: a schema that fits, and promises that can be kept.
 //!
 //! Invariant: an OK from a store that passed here is on three disks' platters or an operator has
-//! accepted, by name, that it may not be.
+//! accepted, by name, that it may not be. What cannot be learnt is not taken to be well.
 
 use std::collections::HashMap;
 
 use super::config::CassandraConfig;
-use super::driver::Session;
+use super::driver::{Session, Told};
 use super::migrate;
 use super::session::{ConnectError, ask};
 
@@ -43,9 +43,7 @@ pub async fn check(
             ),
         );
     }
-    if !config.accept_periodic_commitlog {
-        check_commitlog(session, &here).await?;
-    }
+    check_commitlog(session, config, &here).await?;
     Ok(here)
 }
 
@@ -95,18 +93,40 @@ fn copies_in(replication: &HashMap<String, String>, datacenter: &str) -> u32 {
 }
 
 /// Asks each node of the datacentre, since each has its own settings.
-async fn check_commitlog(session: &dyn Session, datacenter: &str) -> Result<(), ConnectError> {
+async fn check_commitlog(
+    session: &dyn Session,
+    config: &CassandraConfig,
+    datacenter: &str,
+) -> Result<(), ConnectError> {
+    if config.accept_periodic_commitlog {
+        return Ok(());
+    }
     let text = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'";
-    for (address, told) in session.ask_each(datacenter, text).await? {
+    let told = session.ask_each(datacenter, text).await?;
+    judge_commitlog(datacenter, told)
+}
+
+/// Refuses what any node tells, or never will tell. Who is only away is passed over, as long as
+/// somebody tells; if nobody does, that may pass, and is waited for.
+fn judge_commitlog(datacenter: &str, told: Vec<Told>) -> Result<(), ConnectError> {
+    let (nodes, mut away) = (told.len(), Vec::new());
+    for (address, told) in told {
         let mode = match told {
-            Ok(mode) => mode,
-            Err(error) => {
-                // A node that is away acknowledges nothing; it is asked when we start next time.
-                tracing::warn!(%address, %error, "a node does not tell its commitlog_sync");
+            Ok(mode) => mode.unwrap_or_else(|| "unknown".to_owned()),
+            Err(error) if error.may_pass() => {
+                away.push((address, error));
                 continue;
             }
+            Err(error) => {
+                return refused(
+                    "cassandra.accept_periodic_commitlog",
+                    format!(
+                        "{address} does not tell its commitlog_sync: {error}; grant the user \
+                         SELECT ON system_views.settings, or set this"
+                    ),
+                );
+            }
         };
-        let mode = mode.unwrap_or_else(|| "unknown".to_owned());
         if !matches!(mode.as_str(), "group" | "batch") {
             return refused(
                 "cassandra.nodes",
@@ -117,6 +137,18 @@ async fn check_commitlog(session: &dyn Session, datacenter: &str) -> Result<(), 
             );
         }
     }
+    if away.len() == nodes {
+        let last = away.last();
+        let last = last.map(|(address, error)| format!("; {address}: {error}"));
+        return Err(ConnectError::Answer(format!(
+            "no node of {datacenter} tells its commitlog_sync{}",
+            last.unwrap_or_default()
+        )));
+    }
+    for (address, error) in away {
+        // Such a node acknowledges nothing; it is asked when we start next time.
+        tracing::warn!(%address, %error, "a node does not tell its commitlog_sync");
+    }
     Ok(())
 }
 
@@ -126,7 +158,84 @@ fn refused<T>(field: &'static str, reason: String) -> Result<T, ConnectError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+
     use super::*;
+    use crate::cassandra::driver::{CqlError, Prepared};
+    use crate::cassandra::value::{Rows, Value};
+
+    type Answer<'a, T> = BoxFuture<'a, Result<T, CqlError>>;
+
+    /// Nodes with these settings; one that is `away` or `unauthorized` tells none.
+    struct Nodes<'n>(&'n [&'static str]);
+
+    impl Session for Nodes<'_> {
+        fn prepare<'a>(&'a self, _: &'a str) -> Answer<'a, Box<dyn Prepared>> {
+            unreachable!("only nodes are asked")
+        }
+
+        fn query<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a [Value<'a>],
+            _: &'a mut dyn Rows,
+        ) -> Answer<'a, ()> {
+            unreachable!("only nodes are asked")
+        }
+
+        fn change<'a>(&'a self, _: &'a str, _: Duration) -> Answer<'a, ()> {
+            unreachable!("only nodes are asked")
+        }
+
+        fn ask_each<'a>(&'a self, _: &'a str, _: &'a str) -> Answer<'a, Vec<Told>> {
+            let told = |(index, mode): (usize, &&str)| {
+                let told = match *mode {
+                    "away" => Err(CqlError::passing("no connection")),
+                    "unauthorized" => Err(CqlError::lasting("no SELECT permission")),
+                    "nothing" => Ok(None),
+                    mode => Ok(Some(mode.to_owned())),
+                };
+                (format!("10.0.0.{index}:9042"), told)
+            };
+            let told: Vec<Told> = self.0.iter().enumerate().map(told).collect();
+            std::future::ready(Ok(told)).boxed()
+        }
+    }
+
+    async fn judged(nodes: &[&'static str], accepted: bool) -> Result<(), ConnectError> {
+        let config = CassandraConfig {
+            accept_periodic_commitlog: accepted,
+            ..CassandraConfig::default()
+        };
+        check_commitlog(&Nodes(nodes), &config, "here").await
+    }
+
+    #[tokio::test]
+    async fn nodes_are_served_from_if_they_tell_that_they_sync() {
+        let (nodes, accept) = ("cassandra.nodes", "cassandra.accept_periodic_commitlog");
+        for fine in [&["group", "batch", "group"][..], &["away", "group", "away"]] {
+            judged(fine, false).await.unwrap();
+        }
+        for (wrong, field) in [
+            (&["group", "periodic", "group"][..], nodes),
+            (&["group", "away", "nothing"][..], nodes),
+            (&["group", "group", "unauthorized"][..], accept),
+            (&["away", "away", "unauthorized"][..], accept),
+        ] {
+            let refused = judged(wrong, false).await.unwrap_err();
+            assert!(!refused.may_pass(), "ends the start: {refused}");
+            assert!(refused.to_string().starts_with(field), "{refused}");
+            judged(wrong, true).await.unwrap();
+        }
+        for silent in [&["away", "away", "away"][..], &[]] {
+            let waits = judged(silent, false).await.unwrap_err();
+            assert!(waits.may_pass(), "is waited for: {waits}");
+            assert!(waits.to_string().contains("no node of here"), "{waits}");
+        }
+    }
 
     #[test]
     fn copies_are_counted_in_one_datacentre() {

@@ -2,8 +2,10 @@
 //!
 //! Retries of the driver go at once to other nodes, for what is idempotent, and so does what a node
 //! is slow to answer: one that is stopped, with its connections open, costs `speculative_after_ms`
-//! until `keepalive_ms` closes them. `session` does the rest. Invariant: values are serialized right into the request and blobs are slices of the
-//! answer; nothing is copied in between.
+//! until `keepalive_ms` closes them. `session` does the rest.
+//!
+//! Invariant: values are serialized right into the request and blobs are slices of the answer;
+//! nothing is copied in between.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -143,7 +143,10 @@ impl Db {
                     last = error.to_string();
                     break;
                 }
-                Ok(Err(error)) => last = error.to_string(),
+                Ok(Err(error)) => {
+                    tracing::debug!(what = ?statement.counted, %error, "a statement is repeated");
+                    last = error.to_string();
+                }
                 Err(_) => break,
             }
             drop(permit);

@@ -19,6 +19,8 @@ pub struct Statement {
     pub prepared: Box<dyn Prepared>,
     /// How often it was sent.
     pub sent: Tally,
+    /// What it does, and to which table.
+    pub counted: Counted,
 }
 
 /// Of one projection table.
@@ -59,6 +61,10 @@ pub struct Statements {
     pub lease_end: Statement,
     /// pool
     pub leases_read: Statement,
+    /// name, value; unless the name has one
+    pub setting_pin: Statement,
+    /// name
+    pub setting_read: Statement,
     cells: Vec<CellStatements>,
 }
 
@@ -89,6 +95,9 @@ mod text {
                                    cut_off, WRITETIME(ttl_ms), toUnixTimestamp(now()) \
                                    FROM {k}.nodes \
                                    WHERE pool = ?";
+    pub const SETTING_PIN: &str =
+        "INSERT INTO {k}.schema_settings (name, value) VALUES (?, ?) IF NOT EXISTS";
+    pub const SETTING_READ: &str = "SELECT value FROM {k}.schema_settings WHERE name = ?";
     pub const CELL_WRITE: &str = "INSERT INTO {k}.{t} (partition, clustering, value) \
                                   VALUES (?, ?, ?) USING TIMESTAMP ?";
     pub const CELL_DELETE: &str = "DELETE FROM {k}.{t} USING TIMESTAMP ? WHERE partition = ? \
@@ -100,7 +109,7 @@ mod text {
 }
 
 /// What a statement does, and to which table: the attributes that it is counted under.
-type Counted = (&'static str, &'static str);
+pub type Counted = (&'static str, &'static str);
 
 /// Prepares statements and gives each its count.
 struct Preparing<'a> {
@@ -117,6 +126,7 @@ impl Preparing<'_> {
         Ok(Statement {
             prepared: prepared.map_err(ConnectError::Prepare)?,
             sent: self.tallies.of([("kind", kind), ("table", table)]),
+            counted,
         })
     }
 
@@ -156,6 +166,8 @@ impl Statements {
             lease_write: one(text::LEASE_WRITE, "lease_write", "nodes").await?,
             lease_end: one(text::LEASE_END, "lease_delete", "nodes").await?,
             leases_read: one(text::LEASES_READ, "lease_read", "nodes").await?,
+            setting_pin: one(text::SETTING_PIN, "setting_pin", "schema_settings").await?,
+            setting_read: one(text::SETTING_READ, "setting_read", "schema_settings").await?,
             cells,
         };
         preparing.tallies.observe(

@@ -21,6 +21,7 @@ pub async fn suite<F: AsyncFn() -> Store>(make: F) {
     a_lease_lasts_its_time_and_no_longer(make().await).await;
     the_greatest_incarnation_counts(make().await).await;
     one_too_many_is_refused(make().await).await;
+    logs_lie_in_one_number_of_shards(make().await).await;
 }
 
 pub fn lease(node: &str, incarnation: u64, ttl_ms: u32) -> LeaseRequest {
@@ -123,4 +124,27 @@ async fn one_too_many_is_refused(leases: Store) {
     assert_eq!(renew(&leases, "d", 1, LONG_MS).await, there);
     renew(&leases, "c", 2, 0).await;
     assert_eq!(renew(&leases, "a", 4, LONG_MS).await.len(), NODES_MAX);
+}
+
+async fn logs_lie_in_one_number_of_shards(leases: Store) {
+    let spread = |node: &str, shard_count| LeaseRequest {
+        shard_count,
+        ..lease(node, 1, LONG_MS)
+    };
+    leases.renew(spread("a", 16)).await.unwrap();
+    leases.renew(spread("b", 16)).await.unwrap();
+    for _ in 0..2 {
+        let refused = leases.renew(spread("c", 32)).await;
+        let shards = matches!(
+            refused,
+            Err(LeaseError::Shards {
+                asked: 32,
+                here: 16
+            })
+        );
+        assert!(shards, "{refused:?}");
+    }
+    // One of an older build does not say.
+    let all = leases.renew(spread("c", 0)).await.unwrap();
+    assert_eq!(all.len(), 3);
 }

@@ -19,7 +19,7 @@ use super::engine::{Engine, row_at_or_below};
 use super::heads::{Head, Heads};
 use crate::cell::{self, CellKey};
 use crate::event;
-use crate::refusal::{Refusal, does_not_follow, invalid, parse_log_id};
+use crate::refusal::{Refusal, does_not_follow, invalid, lost, parse_log_id};
 use crate::row::{self, ROW_BYTES_MAX, ROW_EVENTS_MAX, Row, RowHeader};
 use crate::store::ReadError;
 
@@ -363,5 +363,8 @@ fn repeats(
 }
 
 fn unreadable(error: ReadError) -> Refusal {
-    invalid(error.to_string())
+    match error {
+        ReadError::DataLoss(_) => lost(error.to_string()),
+        _ => invalid(error.to_string()),
+    }
 }

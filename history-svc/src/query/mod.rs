@@ -27,6 +27,7 @@ use heddle_kit::telemetry::{Tallies, Tally};
 use heddle_proto::ids::LogId;
 use heddle_proto::internal::{Read, ReadOutcome, read::Query};
 
+use crate::data_loss::TOLD;
 use crate::store::{EventStore, ReadError, ReadResult, StoreAnswer, StoreRead};
 
 /// What a plan wants next.
@@ -172,7 +173,7 @@ fn plan(read: Read) -> Result<Box<dyn Plan>, ReadError> {
     })
 }
 
-/// The outcome of a read that failed.
+/// The outcome of a read that failed, for the answer itself: data loss is counted here.
 pub fn failure(id: u64, error: &ReadError) -> ReadOutcome {
     let code = match error {
         ReadError::Invalid { .. } => tonic::Code::InvalidArgument,
@@ -182,7 +183,7 @@ pub fn failure(id: u64, error: &ReadError) -> ReadOutcome {
         ReadError::Unavailable(_) => tonic::Code::Unavailable,
     };
     if code == tonic::Code::DataLoss {
-        tracing::error!(%error, "a read found data missing");
+        TOLD.to_reader(error);
     }
     ReadOutcome {
         id,

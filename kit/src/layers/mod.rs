@@ -10,6 +10,7 @@
 
 pub mod callers;
 pub mod deadline;
+mod failure;
 mod observe;
 pub mod peer;
 
@@ -114,10 +115,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> GuardedFuture {
         let call = self.shared.metrics.begin(request.uri().path());
         let Ok(permit) = self.shared.permits.clone().try_acquire_owned() else {
-            let shed = Status::resource_exhausted(
-                "the server has too many requests in flight; retry after a pause",
-            );
-            return Box::pin(async move { Ok(call.observe(shed.into_http())) });
+            return Box::pin(async move { Ok(call.observe(failure::shed().into_http())) });
         };
         let deadline = Deadline::of(request.headers(), self.shared.deadline_max);
         request.extensions_mut().insert(deadline);
@@ -136,24 +134,13 @@ where
             let response = match outcome {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Ok(Err(error))) => Status::from_error(error.into()).into_http(),
-                Ok(Err(panic)) => panicked(panic.as_ref()).into_http(),
-                Err(_elapsed) => {
-                    let text = "the deadline passed before the handler answered";
-                    Status::deadline_exceeded(text).into_http()
-                }
+                Ok(Err(panic)) => failure::panicked(panic.as_ref()).into_http(),
+                Err(_elapsed) => failure::late().into_http(),
             };
             Ok(call.observe(response))
         };
         Box::pin(answer.instrument(span))
     }
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
-    tracing::error!(
-        cause = crate::tasks::panic_text(panic),
-        "a request handler panicked"
-    );
-    Status::internal("the handler of this request failed; the server's log says why")
 }
 
 #[cfg(test)]

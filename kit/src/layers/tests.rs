@@ -2,6 +2,7 @@
 
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tonic_types::StatusExt;
 use tower::service_fn;
 
 fn request(timeout: Option<&str>) -> Request<Body> {
@@ -19,6 +20,17 @@ fn code(response: &Response<Body>) -> tonic::Code {
     Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code())
 }
 
+/// The reason that the answer's ErrorInfo names, and whether it says when to try again.
+fn details(response: &Response<Body>) -> (String, bool) {
+    let status = Status::from_header_map(response.headers()).unwrap();
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap();
+    assert_eq!(info.domain, "heddle.dev");
+    let delay = details.retry_info().and_then(|info| info.retry_delay);
+    let has_delay = delay.is_some_and(|delay| !delay.is_zero());
+    (info.reason.clone(), has_delay)
+}
+
 async fn answered(_: Request<Body>) -> Result<Response<Body>, BoxError> {
     Ok(Response::new(Body::empty()))
 }
@@ -33,6 +45,7 @@ async fn the_callers_deadline_holds() {
     let begun = tokio::time::Instant::now();
     let response = guarded.oneshot(request(Some("100m"))).await.unwrap();
     assert_eq!(code(&response), tonic::Code::DeadlineExceeded);
+    assert_eq!(details(&response), ("DEADLINE".to_owned(), true));
     assert!((100..10_000).contains(&begun.elapsed().as_millis()));
 }
 
@@ -57,6 +70,7 @@ async fn a_panic_becomes_a_status() {
     let guarded = Guarded::new(service_fn(panics), &LayerOptions::default());
     let response = guarded.oneshot(request(None)).await.unwrap();
     assert_eq!(code(&response), tonic::Code::Internal);
+    assert_eq!(details(&response), ("INTERNAL".to_owned(), false));
 }
 
 #[tokio::test]
@@ -93,6 +107,7 @@ async fn what_is_over_the_limit_is_shed_and_permits_come_back() {
     }
     let shed = guarded.clone().oneshot(request(None)).await.unwrap();
     assert_eq!(code(&shed), tonic::Code::ResourceExhausted);
+    assert_eq!(details(&shed), ("OVERLOADED".to_owned(), true));
     drop(held);
     assert!(guarded.oneshot(request(None)).now_or_never().is_none());
     assert_eq!(entered.load(Ordering::SeqCst), 3);

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{ConnectError, Link, LinkOptions};
+use super::{Link, LinkOptions, UrlsError, connect_urls};
 use crate::tls::ClientTls;
 
 /// Links of which any will do. Clones share what is in use.
@@ -20,20 +20,15 @@ pub struct AnyOf {
 }
 
 impl AnyOf {
-    /// Links to all of `urls`; an error if there is none, or one is not an address.
+    /// Links to all addresses in the setting `field`; an error if there is none, or one is not an
+    /// address.
     pub fn connect(
+        field: &'static str,
         urls: &[String],
         options: &LinkOptions,
         tls: Option<&ClientTls>,
-    ) -> Result<Self, ConnectError> {
-        let links: Vec<_> = urls
-            .iter()
-            .map(|url| Link::connect(url, options, tls))
-            .collect::<Result<_, _>>()?;
-        if links.is_empty() {
-            let url = String::new();
-            return Err(ConnectError::Address { url });
-        }
+    ) -> Result<Self, UrlsError> {
+        let links = connect_urls(field, urls, options, tls)?;
         Ok(Self::starting_at(links, rand::random::<u16>().into()))
     }
 
@@ -97,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn each_is_used_in_turn_and_cursors_are_apart() {
         let urls = [1, 2, 3].map(|port| format!("http://127.0.0.1:{port}"));
-        let any = AnyOf::connect(&urls, &LinkOptions::default(), None).unwrap();
+        let any = AnyOf::connect("urls", &urls, &LinkOptions::default(), None).unwrap();
         let (first, other) = (any.index(), any.apart());
         let mut seen = Vec::new();
         for _ in 0..3 {
@@ -114,6 +109,8 @@ mod tests {
 
     #[test]
     fn no_address_is_an_error() {
-        assert!(AnyOf::connect(&[], &LinkOptions::default(), None).is_err());
+        let error = AnyOf::connect("urls", &[], &LinkOptions::default(), None).unwrap_err();
+        let error = error.to_string();
+        assert!(error.starts_with("urls: there is no address"), "{error}");
     }
 }

@@ -59,11 +59,31 @@ pub enum ConnectError {
         url: String,
     },
     /// TLS asked for, and no authority to check the peer with.
-    #[error("{url:?} asks for TLS, but no certificate authority is configured; set tls.ca")]
+    #[error(
+        "{url:?} asks for TLS, but no certificate authority is configured; set tls.ca (in a \
+         gateway link_tls.ca)"
+    )]
     NoAuthority {
         /// What was given.
         url: String,
     },
+    /// A setting is empty that must name at least one.
+    #[error("there is no address; write at least one, http://host:port or https://host:port")]
+    Missing,
+}
+
+/// What an address says.
+struct Address {
+    uri: Uri,
+    host: String,
+    /// Whom the peer's certificate must be for; none in the clear.
+    name: Option<ServerName<'static>>,
+}
+
+/// Whether [`channel`] takes this address; `has_authority`: there is one to check the peer with.
+pub(super) fn check(url: &str, has_authority: bool) -> Result<(), ConnectError> {
+    read(url, has_authority)?;
+    Ok(())
 }
 
 /// A channel that connects when first used, and again when its connection is lost.
@@ -72,35 +92,16 @@ pub(super) fn channel(
     options: &LinkOptions,
     tls: Option<&ClientTls>,
 ) -> Result<Channel, ConnectError> {
-    let address = || ConnectError::Address {
-        url: url.to_owned(),
-    };
-    let uri: Uri = url.parse().map_err(|_| address())?;
-    let host = uri
-        .host()
-        .ok_or_else(address)?
-        .trim_matches(['[', ']'])
-        .to_owned();
-    let secure = match uri.scheme_str() {
-        Some("http") if is_loopback(&host) => None,
-        Some("http") => {
-            let url = url.to_owned();
-            return Err(ConnectError::Plain { url });
-        }
-        Some("https") => {
-            let tls = tls.ok_or_else(|| ConnectError::NoAuthority {
-                url: url.to_owned(),
-            })?;
-            let name = ServerName::try_from(host.clone()).map_err(|_| address())?;
-            Some((tls.clone(), name))
-        }
-        _ => return Err(address()),
-    };
+    let Address { uri, host, name } = read(url, tls.is_some())?;
+    let secure = tls.cloned().zip(name);
     let port = uri.port_u16().unwrap_or(if secure.is_some() {
         HTTPS_PORT
     } else {
         HTTP_PORT
     });
+    let address = || ConnectError::Address {
+        url: url.to_owned(),
+    };
     // tonic refuses https:// without its own TLS, so it is told http:// and sends https:// as the
     // requests' origin.
     let plain = format!("http://{}", uri.authority().ok_or_else(address)?);
@@ -111,6 +112,32 @@ pub(super) fn channel(
             async move { open(&host, port, secure).await.map(TokioIo::new) }
         })),
     )
+}
+
+fn read(url: &str, has_authority: bool) -> Result<Address, ConnectError> {
+    let address = || ConnectError::Address {
+        url: url.to_owned(),
+    };
+    let uri: Uri = url.parse().map_err(|_| address())?;
+    let host = uri
+        .host()
+        .ok_or_else(address)?
+        .trim_matches(['[', ']'])
+        .to_owned();
+    let name = match uri.scheme_str() {
+        Some("http") if is_loopback(&host) => None,
+        Some("http") => {
+            let url = url.to_owned();
+            return Err(ConnectError::Plain { url });
+        }
+        Some("https") if !has_authority => {
+            let url = url.to_owned();
+            return Err(ConnectError::NoAuthority { url });
+        }
+        Some("https") => Some(ServerName::try_from(host.clone()).map_err(|_| address())?),
+        _ => return Err(address()),
+    };
+    Ok(Address { uri, host, name })
 }
 
 /// Whether a host is this machine, by its name alone.

@@ -2,7 +2,8 @@
 //!
 //! `XClient::new(link)` works for a peer across the network ([`Link::connect`]) and for one in the
 //! same process ([`Link::local`]), where the call is a function call through the same protobuf.
-//! Beside it, [`mod@outbox`] is the writer's end of a multiplexed stream.
+//! Beside it, [`mod@outbox`] is the writer's end of a multiplexed stream, and [`Told`] what the log
+//! says of a link that is kept open.
 //!
 //! Invariant: both ways pass the same [`Guarded`] layers; a local slot that nobody has filled yet
 //! answers UNAVAILABLE, as an unreachable peer does.
@@ -10,6 +11,8 @@
 mod any_of;
 mod connect;
 pub mod outbox;
+mod told;
+mod urls;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -30,6 +33,8 @@ pub use connect::{ConnectError, LinkOptions};
 pub use outbox::{
     LINK_FRAME_BYTES_MAX, LINK_ITEMS_MAX, Outbox, OutboxOptions, TrySendError, outbox,
 };
+pub use told::{Opened, Told};
+pub use urls::{UrlsError, check_urls, connect_urls};
 
 use crate::layers::{Guarded, GuardedFuture, LayerOptions, Peer};
 use crate::telemetry;

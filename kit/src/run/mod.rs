@@ -16,8 +16,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::config::{self, Config};
+use crate::link::UrlsError;
 use crate::tasks::Tasks;
 use crate::telemetry::{Telemetry, TelemetryOptions, serve_metrics};
+use crate::tls::TlsError;
 use flags::Flags;
 use signals::Signals;
 
@@ -52,6 +54,12 @@ crate::config! {
 pub trait ProcessConfig: Config {
     /// The section for the process.
     fn process(&self) -> &ProcessOptions;
+
+    /// What is wrong with settings that could be read, by the field's name. Called for
+    /// `--check-config` and before a start; reads no file and asks no other service.
+    fn check(&self) -> Result<(), StartError> {
+        Ok(())
+    }
 }
 
 /// What a service gets to start with.
@@ -95,7 +103,7 @@ where
         print!("{}", config::sample::<C>());
         return ExitCode::from(EXIT_OK);
     }
-    let config = match config::load::<C>(flags.file(), flags.settings()) {
+    let config = match settings::<C>(&flags) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{name}: {error}");
@@ -107,6 +115,13 @@ where
     }
     let process = config.process().clone();
     block_on(name, &process, config, |context| start(verb, context))
+}
+
+/// The settings, read and checked.
+fn settings<C: ProcessConfig>(flags: &Flags) -> Result<C, StartError> {
+    let config = config::load::<C>(flags.file(), flags.settings())?;
+    config.check()?;
+    Ok(config)
 }
 
 /// Runs a process whose settings are known already: runtime, logs, start, drain.
@@ -199,7 +214,7 @@ where
     tokio::select! {
         started = starting => if let Err(error) = started {
             tracing::error!(service = name, %error, "cannot start");
-            return EXIT_FAILED;
+            return exit_code(&error);
         },
         signal = signals.next() => {
             tracing::info!(service = name, signal, "stopped while starting");
@@ -215,6 +230,14 @@ where
         EXIT_FAILED
     } else {
         EXIT_OK
+    }
+}
+
+/// The exit code of a start that failed. Certificates are settings too, but a check reads no file.
+fn exit_code(error: &StartError) -> u8 {
+    match error.is::<TlsError>() || error.is::<UrlsError>() {
+        true => EXIT_CONFIG,
+        false => EXIT_FAILED,
     }
 }
 

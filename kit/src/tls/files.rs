@@ -2,9 +2,9 @@
 //!
 //! Blocking; called at start and from the certificate watch's blocking task.
 //!
-//! Invariant: errors name the setting and the file, never what is in it.
+//! Invariant: errors name the setting within its section and the file, never what is in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{TlsError, TlsOptions};
+use super::TlsOptions;
 
 /// What gRPC is called in the TLS handshake.
 const ALPN_HTTP2: &[u8] = b"h2";
@@ -22,11 +22,32 @@ const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 type Chain = Vec<CertificateDer<'static>>;
 
+/// What is wrong with a section's files, without the section's name.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// A file is missing, or is not PEM.
+    #[error("{field}: {path}: {reason}")]
+    File {
+        /// The setting that names it.
+        field: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A setting is missing that another one needs.
+    #[error("{0} is not set, but needed; name a PEM file")]
+    Missing(&'static str),
+    /// The files do not go together.
+    #[error("certificate, key and ca do not go together: {0}")]
+    Mismatch(String),
+}
+
 pub(super) fn server_config(
     options: &TlsOptions,
     http1: bool,
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let (chain, key) = identity(options)?.ok_or(TlsError::Missing("certificate"))?;
+) -> Result<Arc<ServerConfig>, FilesError> {
+    let (chain, key) = identity(options)?.ok_or(FilesError::Missing("certificate"))?;
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(mismatch)?;
@@ -52,8 +73,8 @@ pub(super) fn server_config(
     Ok(Arc::new(config))
 }
 
-pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, TlsError> {
-    let ca = options.ca.as_ref().ok_or(TlsError::Missing("ca"))?;
+pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, FilesError> {
+    let ca = options.ca.as_ref().ok_or(FilesError::Missing("ca"))?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(mismatch)?
@@ -74,19 +95,26 @@ fn provider() -> Arc<CryptoProvider> {
         .unwrap_or_else(|| Arc::new(ring::default_provider()))
 }
 
-fn identity(options: &TlsOptions) -> Result<Option<(Chain, PrivateKeyDer<'static>)>, TlsError> {
-    let (chain, key) = match (&options.certificate, &options.key) {
-        (None, None) => return Ok(None),
-        (Some(_), None) => return Err(TlsError::Missing("key")),
-        (None, Some(_)) => return Err(TlsError::Missing("certificate")),
-        (Some(chain), Some(key)) => (chain, key),
+/// Where certificate and key are: neither is set without the other.
+pub(super) fn pair(options: &TlsOptions) -> Result<Option<(&Path, &Path)>, FilesError> {
+    match (options.certificate.as_deref(), options.key.as_deref()) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(FilesError::Missing("key")),
+        (None, Some(_)) => Err(FilesError::Missing("certificate")),
+        (Some(chain), Some(key)) => Ok(Some((chain, key))),
+    }
+}
+
+fn identity(options: &TlsOptions) -> Result<Option<(Chain, PrivateKeyDer<'static>)>, FilesError> {
+    let Some((chain, key)) = pair(options)? else {
+        return Ok(None);
     };
     let wrong = |error| unusable("key", key, error);
     let private = PrivateKeyDer::from_pem_file(key).map_err(wrong)?;
     Ok(Some((certificates("certificate", chain)?, private)))
 }
 
-fn roots(ca: &Path) -> Result<RootCertStore, TlsError> {
+fn roots(ca: &Path) -> Result<RootCertStore, FilesError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("ca", ca)? {
         roots.add(certificate).map_err(mismatch)?;
@@ -94,7 +122,7 @@ fn roots(ca: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates(field: &'static str, path: &Path) -> Result<Chain, TlsError> {
+fn certificates(field: &'static str, path: &Path) -> Result<Chain, FilesError> {
     let wrong = |error| unusable(field, path, error);
     let chain = CertificateDer::pem_file_iter(path).map_err(wrong)?;
     let chain = chain.collect::<Result<Chain, _>>().map_err(wrong)?;
@@ -108,7 +136,7 @@ fn certificates(field: &'static str, path: &Path) -> Result<Chain, TlsError> {
     Ok(chain)
 }
 
-fn unusable(field: &'static str, path: &Path, error: rustls_pki_types::pem::Error) -> TlsError {
+fn unusable(field: &'static str, path: &Path, error: rustls_pki_types::pem::Error) -> FilesError {
     use rustls_pki_types::pem::Error;
     // The other kinds quote the file, which may be a key.
     let reason = match error {
@@ -116,13 +144,13 @@ fn unusable(field: &'static str, path: &Path, error: rustls_pki_types::pem::Erro
         Error::NoItemsFound => "there is no such item in this PEM file".to_owned(),
         _ => "this is not a PEM file".to_owned(),
     };
-    TlsError::File {
+    FilesError::File {
         field,
         path: path.to_owned(),
         reason,
     }
 }
 
-fn mismatch(error: impl std::fmt::Display) -> TlsError {
-    TlsError::Mismatch(error.to_string())
+fn mismatch(error: impl std::fmt::Display) -> FilesError {
+    FilesError::Mismatch(error.to_string())
 }

@@ -10,7 +10,7 @@
 
 use std::net::SocketAddr;
 
-use super::{ClientTls, ServerTls, TlsError, TlsOptions};
+use super::{ClientTls, FilesError, SECTION, ServerTls, TlsError, TlsOptions, files};
 use crate::tasks::Tasks;
 
 /// Both ends of a service's TLS; empty in the clear.
@@ -23,17 +23,24 @@ pub struct Inside {
 }
 
 impl Inside {
+    /// Checks the section `tls` of a service that listens on `listen`, without a look at the files.
+    pub fn check(options: &TlsOptions, listen: SocketAddr) -> Result<(), TlsError> {
+        let missing = match (&options.certificate, &options.ca) {
+            (None, None) if listen.ip().is_loopback() => return Ok(()),
+            (None, None) => return Err(TlsError::Exposed { listen }),
+            (_, None) => FilesError::Missing("ca"),
+            (None, _) => FilesError::Missing("certificate"),
+            (Some(_), Some(_)) => return check(SECTION, options),
+        };
+        Err(TlsError::within(SECTION)(missing))
+    }
+
     /// Reads the files of a service that listens on `listen`, and again when they change, until
     /// `tasks` drains.
     pub fn load(options: &TlsOptions, listen: SocketAddr, tasks: &Tasks) -> Result<Self, TlsError> {
-        if options.certificate.is_none() && options.ca.is_none() {
-            return match listen.ip().is_loopback() {
-                true => Ok(Self::default()),
-                false => Err(TlsError::Exposed { listen }),
-            };
-        }
+        Self::check(options, listen)?;
         if options.ca.is_none() {
-            return Err(TlsError::Missing("ca"));
+            return Ok(Self::default());
         }
         let options = TlsOptions {
             require_client_certificate: true,
@@ -43,9 +50,15 @@ impl Inside {
         server.watch(tasks);
         Ok(Self {
             server: Some(server),
-            client: links(&options, tasks)?,
+            client: links(SECTION, &options, tasks)?,
         })
     }
+}
+
+/// Checks the section of that name without a look at its files: certificate and key go together.
+pub fn check(section: &'static str, options: &TlsOptions) -> Result<(), TlsError> {
+    files::pair(options).map_err(TlsError::within(section))?;
+    Ok(())
 }
 
 /// The certificate that clients from outside are shown, read again when it changes; none: in the
@@ -59,12 +72,17 @@ pub fn outside(options: &TlsOptions, tasks: &Tasks) -> Result<Option<ServerTls>,
     Ok(Some(server))
 }
 
-/// What a process that only connects shows and checks; none without an authority.
-pub fn links(options: &TlsOptions, tasks: &Tasks) -> Result<Option<ClientTls>, TlsError> {
+/// What a process that only connects shows and checks, as the section of that name says; none
+/// without an authority.
+pub fn links(
+    section: &'static str,
+    options: &TlsOptions,
+    tasks: &Tasks,
+) -> Result<Option<ClientTls>, TlsError> {
     if options.ca.is_none() {
         return Ok(None);
     }
-    let client = ClientTls::load(options)?;
+    let client = ClientTls::load_section(section, options)?;
     client.watch(tasks);
     Ok(Some(client))
 }

@@ -20,11 +20,14 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::tasks::Tasks;
-pub use inside::{Inside, links, outside};
+pub use files::FilesError;
+pub use inside::{Inside, check, links, outside};
 use reload::Reloading;
 
 /// How often the files are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// What the section is called in the settings, unless a process has more than one.
+const SECTION: &str = "tls";
 
 crate::config! {
     /// Certificates. All paths are PEM files and are read again when they change.
@@ -44,19 +47,14 @@ crate::config! {
 /// Certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is missing, or is not PEM.
-    #[error("tls.{field}: {path}: {reason}")]
-    File {
-        /// The setting that names it.
-        field: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
+    /// The files of a section cannot be used.
+    #[error("{section}.{wrong}")]
+    Files {
+        /// The section's name.
+        section: &'static str,
+        /// What is wrong with them.
+        wrong: FilesError,
     },
-    /// A setting is missing that another one needs.
-    #[error("tls.{0} is not set, but needed; name a PEM file")]
-    Missing(&'static str),
     /// Services would speak in the clear where other machines can listen.
     #[error(
         "listen: {listen} can be reached from other machines, and services speak in the clear on \
@@ -66,9 +64,13 @@ pub enum TlsError {
         /// Where the service was to listen.
         listen: SocketAddr,
     },
-    /// The files do not go together.
-    #[error("tls: certificate, key and ca do not go together: {0}")]
-    Mismatch(String),
+}
+
+impl TlsError {
+    /// Says of a section's files which section it is.
+    fn within(section: &'static str) -> impl FnOnce(FilesError) -> Self {
+        move |wrong| Self::Files { section, wrong }
+    }
 }
 
 /// Makes ring the crypto provider of this process. Call it first in `main`; more calls are
@@ -92,7 +94,8 @@ impl ServerTls {
     /// Reads the files. `http1` also offers HTTP/1.1, for gRPC-Web.
     pub fn load(options: &TlsOptions, http1: bool) -> Result<Self, TlsError> {
         let build = move |options: &TlsOptions| files::server_config(options, http1);
-        Ok(Self(Arc::new(Reloading::new(options, Box::new(build))?)))
+        let files = Reloading::new(SECTION, options, Box::new(build))?;
+        Ok(Self(Arc::new(files)))
     }
 
     /// Reads the files again when they change, until `tasks` drains.
@@ -114,10 +117,12 @@ impl ServerTls {
 impl ClientTls {
     /// Reads the files; `ca` is needed, `certificate` and `key` are for peers that ask for them.
     pub fn load(options: &TlsOptions) -> Result<Self, TlsError> {
-        Ok(Self(Arc::new(Reloading::new(
-            options,
-            Box::new(files::client_config),
-        )?)))
+        Self::load_section(SECTION, options)
+    }
+
+    fn load_section(section: &'static str, options: &TlsOptions) -> Result<Self, TlsError> {
+        let files = Reloading::new(section, options, Box::new(files::client_config))?;
+        Ok(Self(Arc::new(files)))
     }
 
     /// Reads the files again when they change, until `tasks` drains.

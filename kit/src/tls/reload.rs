@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use super::{TlsError, TlsOptions};
+use super::{FilesError, TlsError, TlsOptions};
 
-pub(super) type Build<C> = Box<dyn Fn(&TlsOptions) -> Result<Arc<C>, TlsError> + Send + Sync>;
+pub(super) type Build<C> = Box<dyn Fn(&TlsOptions) -> Result<Arc<C>, FilesError> + Send + Sync>;
 
 pub(super) struct Reloading<C> {
+    /// Where `options` stand in the settings, for errors.
+    section: &'static str,
     options: TlsOptions,
     build: Build<C>,
     current: RwLock<Arc<C>>,
@@ -22,10 +24,15 @@ pub(super) struct Reloading<C> {
 type Stamp = Option<(SystemTime, u64)>;
 
 impl<C> Reloading<C> {
-    pub(super) fn new(options: &TlsOptions, build: Build<C>) -> Result<Self, TlsError> {
+    pub(super) fn new(
+        section: &'static str,
+        options: &TlsOptions,
+        build: Build<C>,
+    ) -> Result<Self, TlsError> {
         let seen = Mutex::new(stamps(options));
-        let current = RwLock::new(build(options)?);
+        let current = RwLock::new(build(options).map_err(TlsError::within(section))?);
         Ok(Self {
+            section,
             options: options.clone(),
             build,
             current,
@@ -50,7 +57,7 @@ impl<C> Reloading<C> {
             }
             *seen = stamps;
         }
-        let renewed = (self.build)(&self.options)?;
+        let renewed = (self.build)(&self.options).map_err(TlsError::within(self.section))?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
         Ok(true)
     }

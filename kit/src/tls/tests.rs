@@ -222,3 +222,52 @@ fn missing_settings_are_named_and_keys_are_not_shown() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn errors_name_the_section() {
+    let tasks = Tasks::new("test");
+    let options = TlsOptions {
+        ca: Some("/no/such.pem".into()),
+        ..TlsOptions::default()
+    };
+    let error = links("link_tls", &options, &tasks).unwrap_err().to_string();
+    assert!(error.starts_with("link_tls.ca: /no/such.pem: "), "{error}");
+
+    let without_key = TlsOptions {
+        certificate: Some("/no/such.pem".into()),
+        ..TlsOptions::default()
+    };
+    let error = check("link_tls", &without_key).unwrap_err().to_string();
+    assert!(error.starts_with("link_tls.key is not set"), "{error}");
+}
+
+#[test]
+fn services_are_checked_without_their_files() {
+    let (everywhere, loopback) = ("0.0.0.0:1".parse().unwrap(), "[::1]:1".parse().unwrap());
+    let none = TlsOptions::default();
+    Inside::check(&none, loopback).unwrap();
+    let error = Inside::check(&none, everywhere).unwrap_err().to_string();
+    assert!(error.starts_with("listen: "), "{error}");
+
+    let file = || Some("/no/such.pem".into());
+    let whole = TlsOptions {
+        certificate: file(),
+        key: file(),
+        ca: file(),
+        ..TlsOptions::default()
+    };
+    Inside::check(&whole, everywhere).unwrap();
+    let without = |field: &str| {
+        let mut options = whole.clone();
+        match field {
+            "certificate" => options.certificate = None,
+            "key" => options.key = None,
+            _ => options.ca = None,
+        }
+        Inside::check(&options, loopback).unwrap_err().to_string()
+    };
+    for field in ["certificate", "key", "ca"] {
+        let (error, said) = (without(field), format!("tls.{field} is not set"));
+        assert!(error.starts_with(&said), "{error}");
+    }
+}

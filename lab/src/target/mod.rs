@@ -54,8 +54,8 @@ pub enum TargetError {
     },
     /// A server of somebody else's without a key to sign in with.
     #[error(
-        "--target needs --key FILE: the Ed25519 key in PEM that the server's tokens are signed with \
-             (`heddle serve` says where its own lies)"
+        "--target (or HEDDLE_TARGET) needs --key FILE: the Ed25519 key in PEM that the server's \
+             tokens are signed with (`heddle serve` says where its own lies)"
     )]
     NoKey,
     /// A limit of the server is too low.
@@ -91,9 +91,10 @@ pub struct Target {
 /// Which server to drive, as a command line says it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TargetOptions {
-    /// The server to drive; without it, one of our own is started for the run
-    #[arg(long, value_name = "URL")]
-    pub target: Option<String>,
+    /// The server to drive, several gateways of one deployment separated by commas; without it,
+    /// one of our own is started for the run
+    #[arg(long, value_name = "URL", env = "HEDDLE_TARGET", value_delimiter = ',')]
+    pub target: Option<Vec<String>>,
     /// With --target: the Ed25519 private key (PEM) that the server's tokens are signed with
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
@@ -108,21 +109,22 @@ impl TargetOptions {
         &self,
         server: ServerOptions,
     ) -> Result<(Target, Option<HeddleServer>), TargetError> {
-        let Some(url) = &self.target else {
+        let Some((url, others)) = self.theirs() else {
             let server = HeddleServer::start(self.program.clone(), server).await?;
             return Ok((server.target().clone(), Some(server)));
         };
         let key = self.key.as_ref().ok_or(TargetError::NoKey)?;
-        let tokens = TokenMint::ed25519_pem(key)?;
-        let (url, others) = (url.clone(), Vec::new());
-        Ok((
-            Target {
-                url,
-                others,
-                tokens,
-            },
-            None,
-        ))
+        let target = Target {
+            url: url.clone(),
+            others: others.to_vec(),
+            tokens: TokenMint::ed25519_pem(key)?,
+        };
+        Ok((target, None))
+    }
+
+    /// Somebody else's server: its first gateway, and its others.
+    fn theirs(&self) -> Option<(&String, &[String])> {
+        self.target.as_deref().and_then(<[String]>::split_first)
     }
 }
 
@@ -166,5 +168,42 @@ impl Target {
             delay_max: RETRY_DELAY_MAX,
             ..BackoffPolicy::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        target: TargetOptions,
+    }
+
+    #[test]
+    fn several_gateways_are_one_target() {
+        let told = |words: &[&str]| {
+            let words = std::iter::once(&"lab").chain(words);
+            let options = Arguments::parse_from(words).target;
+            let theirs = options.theirs();
+            theirs.map(|(url, others)| (url.clone(), others.to_vec()))
+        };
+        let (one, two, three) = ("http://a:1", "http://b:2", "https://c:3");
+        let alone = Some((one.to_owned(), Vec::new()));
+        assert_eq!(told(&["--target", one]), alone);
+        let both = format!("{one},{two}");
+        let all = Some((one.to_owned(), vec![two.to_owned(), three.to_owned()]));
+        assert_eq!(told(&["--target", &both, "--target", three]), all);
+    }
+
+    #[test]
+    fn without_a_target_a_server_is_started() {
+        let mut options = TargetOptions::default();
+        assert!(options.theirs().is_none());
+        options.target = Some(Vec::new());
+        assert!(options.theirs().is_none());
     }
 }

@@ -20,6 +20,7 @@ use tonic::async_trait;
 use crate::rules::{Facts, Life, Timing, UserId};
 use crate::store::{
     GATEWAY_TTL_MS, GATEWAYS_MAX, Hint, PresenceStore, Session, Setting, Spending, StoreError,
+    gateway_name,
 };
 pub use snapshot::OpenError;
 use snapshot::SavedUser;
@@ -222,12 +223,12 @@ impl PresenceStore for EmbeddedStore {
     }
 
     async fn announce(&self, gateway: &GatewayStatus, now_ms: u64) -> Result<(), StoreError> {
-        let mut known = self.known_gateways(now_ms);
-        if known.len() >= GATEWAYS_MAX && !known.contains_key(&gateway.address) {
+        let (name, mut known) = (gateway_name(gateway), self.known_gateways(now_ms));
+        if known.len() >= GATEWAYS_MAX && !known.contains_key(name) {
             return Err(StoreError("too many gateways".into()));
         }
         let until_ms = now_ms + GATEWAY_TTL_MS;
-        known.insert(gateway.address.clone(), (until_ms, gateway.clone()));
+        known.insert(name.to_owned(), (until_ms, gateway.clone()));
         Ok(())
     }
 

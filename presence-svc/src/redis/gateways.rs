@@ -1,6 +1,7 @@
 //! Gateways: who of them lives, in Redis.
 //!
-//! Each has a key with a TTL; an ordered set names the keys, by when they end. `mod` calls here.
+//! Each has a key with a TTL, by its name (`gateway_name`); an ordered set names the keys, by when
+//! they end. `mod` calls here.
 //!
 //! Invariant: the set's ends are by the callers' clocks and decide, as in memory; the TTL of a key
 //! only sees to it that nothing stays for ever.
@@ -11,7 +12,7 @@ use redis::cmd;
 
 use super::keys::{GATEWAYS, gateway_key};
 use super::{RedisPresence, odd, texts};
-use crate::store::{GATEWAY_TTL_MS, GATEWAYS_MAX, StoreError};
+use crate::store::{GATEWAY_TTL_MS, GATEWAYS_MAX, StoreError, gateway_name};
 
 impl RedisPresence {
     pub(super) async fn announce_gateway(
@@ -19,13 +20,14 @@ impl RedisPresence {
         gateway: &GatewayStatus,
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        let key = gateway_key(&gateway.address);
+        let name = gateway_name(gateway);
+        let key = gateway_key(name);
         let (mut ended, mut kept, mut named) = (cmd("ZREMRANGEBYSCORE"), cmd("SET"), cmd("ZADD"));
         ended.arg(GATEWAYS).arg("-inf").arg(now_ms);
         kept.arg(&key).arg(gateway.encode_to_vec());
         kept.arg("PX").arg(GATEWAY_TTL_MS);
         let until_ms = now_ms + GATEWAY_TTL_MS;
-        named.arg(GATEWAYS).arg(until_ms).arg(&gateway.address);
+        named.arg(GATEWAYS).arg(until_ms).arg(name);
         self.run(vec![ended, kept, named]).await.map(|_done| ())
     }
 
@@ -37,18 +39,18 @@ impl RedisPresence {
         living.arg(GATEWAYS).arg(format!("({now_ms}")).arg("+inf");
         living.arg("LIMIT").arg(0).arg(GATEWAYS_MAX);
         let found = self.run(vec![living]).await?;
-        let addresses = found.into_iter().next().ok_or_else(|| odd("nothing"))?;
-        let addresses: Vec<String> = redis::from_redis_value(addresses).map_err(odd)?;
-        if addresses.is_empty() {
+        let names = found.into_iter().next().ok_or_else(|| odd("nothing"))?;
+        let names: Vec<String> = redis::from_redis_value(names).map_err(odd)?;
+        if names.is_empty() {
             return Ok(Vec::new());
         }
         let mut read = cmd("MGET");
-        addresses.iter().for_each(|address| {
-            read.arg(gateway_key(address));
+        names.iter().for_each(|name| {
+            read.arg(gateway_key(name));
         });
         let found = self.run(vec![read]).await?;
         let found = found.into_iter().next().ok_or_else(|| odd("nothing"))?;
-        let texts = texts(found, addresses.len())?;
+        let texts = texts(found, names.len())?;
         // What ended between the two questions is empty.
         let living = texts.iter().filter(|text| !text.is_empty());
         Ok(living

@@ -24,8 +24,8 @@ pub const CHANGES: &str = "heddle:changes";
 pub const GATEWAYS: &str = "heddle:g:{gateways}";
 
 /// Where a gateway's word lies.
-pub fn gateway_key(address: &str) -> String {
-    format!("{GATEWAYS}:{address}")
+pub fn gateway_key(name: &str) -> String {
+    format!("{GATEWAYS}:{name}")
 }
 
 fn bucket(user: &str) -> u32 {

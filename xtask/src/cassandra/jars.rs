@@ -9,22 +9,19 @@ use std::process::Command;
 use crate::check::Failure;
 use crate::command;
 use crate::repo::Repo;
+use crate::tools;
 
 const VERSION: &str = "5.0.9";
-const PACKAGES: &str = "on Debian: apt-get install openjdk-17-jdk-headless maven";
 
-/// The class path of the server.
+/// The class path of the server, for a `java` that can run it.
 pub fn class_path(repo: &Repo) -> Result<String, Failure> {
-    if !command::is_installed("java", "-version") {
-        return Err(Failure::missing(format!(
-            "Cassandra needs Java 17; {PACKAGES}"
-        )));
-    }
+    tools::java()?;
     let dir = repo.path("target/tools/cassandra");
     let file = dir.join(format!("classpath-{VERSION}"));
     if let Some(found) = usable(&file) {
         return Ok(found);
     }
+    tools::maven()?;
     fs::create_dir_all(&dir)?;
     let pom = dir.join(format!("pom-{VERSION}.xml"));
     fs::write(&pom, pom_text())?;
@@ -37,7 +34,7 @@ pub fn class_path(repo: &Repo) -> Result<String, Failure> {
     maven.arg(format!("-Dmaven.repo.local={}", dir.join("m2").display()));
     command::run(&mut maven).map_err(|why| {
         Failure::missing(format!(
-            "Cassandra could not be fetched ({why}); {PACKAGES}"
+            "Cassandra could not be fetched ({why}); Maven needs its repository, this once"
         ))
     })?;
     usable(&file).ok_or_else(|| Failure::wrong("Maven ended well and left no class path"))

@@ -1,8 +1,8 @@
 //! `cargo xtask cassandra up|down`: one real Apache Cassandra node without containers or root.
 //!
 //! `jars` fetches it, `settings` says how it runs, `node` starts and stops it, `snapshot` copies
-//! what it has. The suite starts one
-//! for all of its steps, see [`suite_node`]. Needs a JDK and Maven.
+//! what it has. The suite starts one for all of its steps, see [`suite_node`]. Needs a JDK and
+//! Maven, which `tools` sees to.
 //!
 //! Invariant: only a process that was started from the directory named is ever stopped.
 
@@ -133,8 +133,19 @@ pub struct Planned {
 /// directories. The first has to speak CQL before the others are started. `lives_on`: they are to
 /// outlive whoever starts them.
 pub fn ring(repo: &Repo, dirs: &[PathBuf], lives_on: bool) -> Result<Vec<Planned>, Failure> {
+    ring_at(repo, dirs, lives_on, free_ports)
+}
+
+/// The same at the ports that `choose` says: for CQL, and between the nodes.
+pub fn ring_at(
+    repo: &Repo,
+    dirs: &[PathBuf],
+    lives_on: bool,
+    choose: impl FnOnce() -> Result<(u16, u16), Failure>,
+) -> Result<Vec<Planned>, Failure> {
     let class_path = jars::class_path(repo)?;
-    let (port, storage_port) = free_ports()?;
+    // The jars may have taken minutes, in which a port would have been taken.
+    let (port, storage_port) = choose()?;
     let addresses = (1u8..).map(|last| Ipv4Addr::new(127, 0, 0, last));
     let seeds: Vec<_> = addresses.take(dirs.len()).collect();
     let plan = |(dir, address): (&PathBuf, &Ipv4Addr)| {

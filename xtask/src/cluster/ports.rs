@@ -44,8 +44,8 @@ impl FreePorts {
         self.any()
     }
 
-    /// Whether it was free.
-    fn hold(&mut self, port: u16) -> bool {
+    /// Takes one that was chosen before; whether it is free.
+    pub fn hold(&mut self, port: u16) -> bool {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let is_free = listener.is_ok();
         self.held.extend(listener);

@@ -77,6 +77,17 @@ impl Process {
         Ok(fs::write(self.dir.join("command"), lines)?)
     }
 
+    /// Of one that does not run: forgets how it was started. Its data and its log stay.
+    pub fn forget(&self) -> Result<(), Failure> {
+        for file in ["pid", "command"] {
+            match fs::remove_file(self.dir.join(file)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Starts it, unless it runs; it outlives this program.
     pub fn start(&self) -> Result<(), Failure> {
         if self.pid()?.is_some() {
@@ -199,6 +210,10 @@ mod tests {
         }
         let all = Process::all(dir.path()).unwrap();
         assert_eq!(all.len(), 1);
+        process.forget().unwrap();
+        process.forget().unwrap();
+        assert!(Process::all(dir.path()).unwrap().is_empty());
+        assert!(process.log().is_file(), "what it has written stays");
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub const STEPS: &[Step] = &[
     },
     Step {
         name: "up",
-        about: "a cluster as the README starts it: up, a kill, down",
+        about: "a cluster as the README starts it: up, a kill, down, up again with what it stored",
         needs: Some("build"),
         run: up,
     },

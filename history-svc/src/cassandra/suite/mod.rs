@@ -1,4 +1,5 @@
-//! The backend on a real node: the contract, take-overs, what a start refuses, every statement.
+//! The backend on a real node: the contract, take-overs, what a start refuses, every statement, the
+//! binary of the version before on the same schema.
 //!
 //! Held over every driver: [`cassandra_suite!`](crate::cassandra_suite) makes tests of it, here and
 //! in other crates. `TEST_CASSANDRA` names the node (`cargo xtask cassandra up`; the suite of the
@@ -14,6 +15,7 @@ pub mod opening;
 mod scoped;
 pub mod statements;
 pub mod take_over;
+pub mod versions;
 
 use std::sync::Arc;
 
@@ -48,6 +50,7 @@ macro_rules! cassandra_suite {
             take_over::logs_go_on_from_bucket_to_bucket
             take_over::a_log_that_has_lost_what_was_committed_is_not_served
             take_over::reads_through_another_history_svc_see_all
+            versions::a_binary_of_the_version_before_works_on
         }
     };
     ($driver:expr => $($module:ident::$test:ident)*) => {$(

@@ -12,6 +12,7 @@ use crate::cassandra::session::ask;
 use crate::contract::{
     all_rows, batch, cells_of, commit, event, events_of, log, put, put_ok, rows_of, take,
 };
+use crate::data_loss::TOLD;
 use crate::row::Row;
 use crate::store::{CellsRead, ReadError, ReadResult, RowsRead, StoreAnswer, StoreRead, TailRead};
 
@@ -73,8 +74,8 @@ pub async fn a_take_that_was_given_up_raises_nothing(driver: DynDriver) {
     bench.remove().await;
 }
 
-/// A row that its owner wrote and died: never verified, never answered.
-async fn leave_behind(store: &CassandraStore, epoch: u64, first_seq: u64, after: Commit) {
+/// A row of one event, as its owner writes it.
+pub fn record_of(epoch: u64, first_seq: u64, after: Commit) -> Record {
     let row = Row {
         first_seq,
         committed_head: first_seq - 1,
@@ -82,13 +83,17 @@ async fn leave_behind(store: &CassandraStore, epoch: u64, first_seq: u64, after:
         nonce: 77,
         events: vec![event(first_seq, "cut short")],
     };
-    let record = Record {
+    Record {
         ballot: epoch,
         stamp: (epoch << 32) as i64 + 1000,
         row,
         after,
-    };
-    let inner = store.inner();
+    }
+}
+
+/// A row that its owner wrote and died: never verified, never answered.
+async fn leave_behind(store: &CassandraStore, epoch: u64, first_seq: u64, after: Commit) {
+    let (inner, record) = (store.inner(), record_of(epoch, first_seq, after));
     let written = inner.write_record(&log(1), &record, record.stamp).await;
     written.unwrap();
 }
@@ -291,11 +296,13 @@ pub async fn a_log_that_has_lost_what_was_committed_is_not_served(driver: DynDri
     let next = take(&dynamic(&second)).await;
     let lost = load(&dynamic(&second), next).await;
     assert!(matches!(lost, Err(ReadError::DataLoss(_))), "{lost:?}");
+    let told = TOLD.commits.count();
     let refused = put(
         &dynamic(&second),
         commit(9, next, vec![batch(log(1), 4, 1)]),
     )
     .await;
+    assert!(TOLD.commits.count() > told, "for the alarm");
     assert_eq!(
         refused.status(),
         CommitStatus::Refused,
