@@ -8,16 +8,18 @@ use heddle_kit::{
 };
 use std::net::SocketAddr;
 
-/// Shards in all, and those of a cluster that is told no number.
+/// Shards at most.
 const SHARDS_MAX: u32 = 1024;
+/// Those of a cluster that is told no number: one group of epochs, which is raised by one write.
+const SHARDS_OF_A_CLUSTER: u32 = 64;
 
 heddle_kit::config! {
     /// Order and fan-out.
     pub struct ChatConfig {
         /// Name of this node, the same after a restart; none: its address.
         pub node: Option<String> = None,
-        /// Shards in all, the same on all nodes, for good; 0: 1024 in a cluster, as many as cores
-        /// in one process. Never more than 1024.
+        /// Shards in all, the same on all nodes, for good; 0: 64 in a cluster, as many as cores in
+        /// one process. Never more than 1024.
         pub shards: u32 = 0,
         /// How long this node's lease lasts, in milliseconds: a node that is not heard of for so
         /// long owns nothing.
@@ -59,7 +61,7 @@ impl ChatConfig {
     #[must_use]
     pub fn of_a_cluster(mut self) -> Self {
         if self.shards == 0 {
-            self.shards = SHARDS_MAX;
+            self.shards = SHARDS_OF_A_CLUSTER;
         }
         self
     }
