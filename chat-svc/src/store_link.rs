@@ -7,13 +7,14 @@
 //! commits until the shards have moved.
 //!
 //! Invariant: every stream that shards heard of has a number of its own, and they hear once of its
-//! end, after all answers that came on it.
+//! end, after all answers that came on it; the log hears once of an outage and of its end
+//! ([`Told`]).
 
 use crate::shard::input::StoreInput;
 use futures_util::future::{BoxFuture, FutureExt};
 use heddle_kit::{
     AnyOf, Link, Tasks,
-    link::{Outbox, OutboxOptions, outbox},
+    link::{Opened, Outbox, OutboxOptions, Told, outbox},
 };
 use heddle_proto::internal::{
     Commit, CommitRequest, CommitResponse, Read, ReadRequest, ReadResponse,
@@ -70,37 +71,27 @@ pub struct StoreOutboxes {
 /// Answers that still come on a commit stream, until it ends.
 type Rest = BoxFuture<'static, Result<(), Status>>;
 
-/// How a life of both streams ended.
-enum Ended {
-    /// The history-svc is gone, or cannot be reached.
-    Broke(Status),
-    /// It drains, and answers commits until the shards have moved.
-    Leaves(Rest),
-}
-
 /// Keeps the link up until the service stops.
 pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: Tasks) {
     let shards: Arc<[_]> = shards.into();
-    let (mut failed, mut life) = (0, 0);
+    let (mut failed, mut life, mut told) = (0, 0, Told::new("history"));
     loop {
         let begun = Instant::now();
         life += 1;
-        let ended = tokio::select! {
+        let mut leaves = None;
+        let serving = told.through(|opened| async {
+            leaves = Some(serve_once(&history, &shards, life, opened).await?);
+            Ok(())
+        });
+        tokio::select! {
             () = tasks.stopping().cancelled() => return,
-            ended = serve_once(&history, &shards, life) => ended,
-        };
+            () = serving => {}
+        }
         // Before the shards hear of it: they move to the one that is next.
         history.failed();
-        failed = match begun.elapsed() < GOOD_AFTER {
-            true => failed + 1,
-            false => 1,
-        };
-        match ended {
-            Ended::Broke(status) => {
-                tell_ended(failed, &status);
-                tell_all(&shards, || StoreInput::Lost(life)).await;
-            }
-            Ended::Leaves(rest) => {
+        match leaves {
+            None => tell_all(&shards, || StoreInput::Lost(life)).await,
+            Some(rest) => {
                 tracing::info!("history-svc leaves; commits move to the next one");
                 let (shards, stopping) = (shards.clone(), tasks.stopping().clone());
                 tasks.spawn_contained("last-commits", async move {
@@ -112,6 +103,11 @@ pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: T
                 });
             }
         }
+        failed = if begun.elapsed() < GOOD_AFTER {
+            failed + 1
+        } else {
+            1
+        };
         if failed < history.count() {
             continue;
         }
@@ -122,37 +118,29 @@ pub async fn run(history: AnyOf, shards: Vec<mpsc::Sender<StoreInput>>, tasks: T
     }
 }
 
-/// Says once that the store is away, however often it is tried.
-fn tell_ended(failed: usize, status: &Status) {
-    match failed {
-        1 => tracing::warn!(%status, "no link to history-svc; trying until there is one"),
-        _ => tracing::debug!(%status, failed, "no link to history-svc yet"),
-    }
-}
-
-/// One life of both streams.
-async fn serve_once(history: &AnyOf, shards: &Arc<[mpsc::Sender<StoreInput>]>, life: u64) -> Ended {
+/// One life of both streams. It breaks, or the history-svc drains, and answers commits until the
+/// shards have moved.
+async fn serve_once(
+    history: &AnyOf,
+    shards: &Arc<[mpsc::Sender<StoreInput>]>,
+    life: u64,
+    opened: Opened,
+) -> Result<Rest, Status> {
     let (commits, commit_frames) = outbox(OutboxOptions::default(), |commits| CommitRequest {
         commits,
     });
     let (reads, read_frames) = outbox(OutboxOptions::default(), |reads| ReadRequest { reads });
     let (index, link) = history.chosen();
     let mut client = client(link);
-    let commit_answers = match client.commit(commit_frames).await {
-        Ok(answers) => answers.into_inner(),
-        Err(status) => return Ended::Broke(status),
-    };
-    let read_answers = match client.read(read_frames).await {
-        Ok(answers) => answers.into_inner(),
-        Err(status) => return Ended::Broke(status),
-    };
+    let commit_answers = client.commit(commit_frames).await?.into_inner();
+    let read_answers = client.read(read_frames).await?.into_inner();
     let outboxes = StoreOutboxes {
         commits,
         reads,
         history: index,
         life,
     };
-    tracing::info!(history = index, "linked to history-svc");
+    opened.tell();
     tell_all(shards, || StoreInput::Connected(outboxes.clone())).await;
     // From here on only the shards hold the stream open: it ends as the last has moved.
     drop(outboxes);
@@ -160,8 +148,8 @@ async fn serve_once(history: &AnyOf, shards: &Arc<[mpsc::Sender<StoreInput>]>, l
     tokio::select! {
         // What has ended altogether does not leave.
         biased;
-        ended = &mut rest => Ended::Broke(ended.err().unwrap_or_else(over)),
-        _ended = read_outcomes(read_answers, shards) => Ended::Leaves(rest),
+        ended = &mut rest => Err(ended.err().unwrap_or_else(over)),
+        _ended = read_outcomes(read_answers, shards) => Ok(rest),
     }
 }
 

@@ -10,22 +10,17 @@
 //! is decided, or asks again, when it ends.
 
 use super::{
-    Shard,
-    edges::Edge,
-    reads::{Purpose, events, range},
+    Shard, overloaded,
+    reads::{Asking, Purpose, events, range},
 };
 use crate::conversation::lookup::Lookup;
 use heddle_proto::{
     ids::{LogId, MessageId},
     internal::{Command, RangeQuery, ReadOutcome, TimeQuery, command::Op, read::Query},
 };
-use std::sync::Arc;
 
 /// Events read back at once when an old id is looked for.
 const READ_BACK_EVENTS: u32 = 1_000;
-
-/// A command, and who is told.
-type Asking = (Arc<Edge>, Box<Command>);
 
 /// Ids that are looked up in the events stored since a time, page by page.
 pub(super) struct IdsRead {
@@ -49,6 +44,11 @@ impl IdsRead {
 impl Shard {
     /// Looks the ids that a command names up in the log, from a time on.
     pub(super) fn read_ids(&mut self, log: LogId, since_ms: u64, asking: Asking) {
+        let most = self.around.config.waiting_max;
+        let under_way = self.reads.lookup_of(&log);
+        if under_way.is_some_and(|ids| ids.next.len() >= most) {
+            return self.turn_away(&asking.0, *asking.1, &overloaded());
+        }
         self.read_all_ids(log, vec![(since_ms, asking)]);
     }
 

@@ -8,6 +8,7 @@ use crate::{
         conversations::Live,
         input::PeerInput,
         owner_changing,
+        ownership::Phase,
     },
 };
 use heddle_proto::{
@@ -86,6 +87,25 @@ async fn a_mark_that_comes_before_the_shard_is_taken_is_taken_in_after() {
     take(&mut shard);
     shard.on_tick();
     assert_eq!(waiting(&shard), [3]);
+}
+
+/// A mark that crossed a move belongs to the next owner; nothing but a tick sends it on.
+#[tokio::test]
+async fn who_has_no_shard_any_more_is_woken_while_it_holds_marks() {
+    let mut shard = shard();
+    shard.phase = Phase::Away;
+    assert!(!shard.needs_ticks(), "another's shard costs nothing");
+    shard.on_command(&Edge::new(1).0, report(0, 2, 0));
+    assert!(shard.needs_ticks());
+    shard.on_tick();
+    let given =
+        |input: &PeerInput| matches!(input, PeerInput::Mark(mark) if mark.delivered_seq == 2);
+    assert!(shard.unsent.iter().any(|(_, input)| given(input)));
+    shard.send_unsent();
+    assert!(
+        shard.needs_ticks(),
+        "nobody has the shard yet: it goes again"
+    );
 }
 
 #[tokio::test]

@@ -258,11 +258,6 @@ impl Shard {
         }
     }
 
-    /// A node has a task for each shard of the cluster; those of others cost it nothing.
-    fn needs_ticks(&self) -> bool {
-        self.ownership.is_some() || self.outbound.len() > 0
-    }
-
     fn takes_commands(&self) -> bool {
         let unsent = self.unsent.len() < UNSENT_MAX;
         let room = !self.batch.is_full() && self.room.is_empty();

@@ -71,12 +71,15 @@ impl Purpose {
     }
 }
 
+/// A command that waits for a read, and who is told.
+pub(super) type Asking = (Arc<Edge>, Box<Command>);
+
 /// An old event and what became of it.
 pub(super) struct FactRead {
     pub log: LogId,
     pub seq: u64,
     pub event: Option<RawEvent>,
-    pub waiting: (Arc<Edge>, Box<Command>),
+    pub waiting: Asking,
 }
 
 /// The reads of a shard.
@@ -264,7 +267,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn read_fact(&mut self, log: LogId, seq: u64, waiting: (Arc<Edge>, Box<Command>)) {
+    pub(super) fn read_fact(&mut self, log: LogId, seq: u64, waiting: Asking) {
         let fact = FactRead {
             log,
             seq,

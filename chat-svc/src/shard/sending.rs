@@ -8,6 +8,7 @@ use super::{
     Shard,
     input::{PeerInput, Reply},
     outbound::{RESEND_AWAY_MS, RESEND_HERE_MS},
+    ownership::Phase,
 };
 use crate::nodes::{
     Target,
@@ -74,6 +75,14 @@ impl Shard {
         if self.late.len() < self.around.config.waiting_max {
             self.late.push((shard, mark));
         }
+    }
+
+    /// Whether a tick has something to do. A node has a task for each shard of the cluster: one of
+    /// another's costs it nothing once all that came here for it is on its way there.
+    pub(super) fn needs_ticks(&self) -> bool {
+        let owes_fan_outs = self.outbound.len() > 0 || !self.unsent.is_empty();
+        let owes_marks = !self.late.is_empty() || !self.held_marks.is_empty();
+        !matches!(self.phase, Phase::Away) || owes_fan_outs || owes_marks
     }
 
     /// Sends again what was not acknowledged in time.
