@@ -211,7 +211,9 @@ impl Mailbox {
     }
 
     /// Takes a change of state in that a conversation told: bytes of `heddle.v1.StateChange`.
-    /// `None`: it told a later one before, this one comes late.
+    /// `None`: it told this one before, or a later one. A fan-out that was stored and not
+    /// acknowledged comes again, to the mailbox's next owner; what it tells may be the same
+    /// member's mark twice, and the first one again would take the mark back.
     pub fn take_told_state(
         &mut self,
         conversation_id: &[u8],
@@ -222,7 +224,8 @@ impl Mailbox {
     ) -> Option<Entry> {
         let last = self.list.get(conversation_id).and_then(|of| of.version);
         let is_late = last.is_some_and(|last| {
-            version.shard == last.shard && (version.epoch, version.id) < (last.epoch, last.id)
+            let when = |version: StateVersion| (version.epoch, version.id, version.place);
+            version.shard == last.shard && when(version) <= when(last)
         });
         (!is_late).then(|| self.take_state(state, Some(version), nonce, now_ms))
     }

@@ -76,17 +76,25 @@ fn a_change_of_state_that_comes_late_is_not_taken() {
     let mut alice = mailbox();
     take(&mut alice, 1, &member(1, 0));
     let mut entries = Vec::new();
-    let mut taken = |alice: &mut Mailbox, shard, epoch, id| {
-        let version = StateVersion { shard, epoch, id };
+    let mut taken = |alice: &mut Mailbox, epoch, id, place| {
+        let version = StateVersion {
+            shard: 3,
+            epoch,
+            id,
+            place,
+        };
         let entry = alice.take_told_state(&talk, version, &state, 7, 0);
         entries.extend(entry.iter().map(|entry| entry.bytes.clone()));
         entry.is_some()
     };
-    assert!(taken(&mut alice, 3, 5, 70));
-    assert!(taken(&mut alice, 3, 5, 70), "one telling may have several");
-    assert!(taken(&mut alice, 3, 6, 2), "the next owner's");
-    assert!(!taken(&mut alice, 3, 5, 71), "the former owner's");
-    assert!(!taken(&mut alice, 3, 6, 1));
+    assert!(taken(&mut alice, 5, 70, 1));
+    assert!(taken(&mut alice, 5, 70, 2), "one telling may have several");
+    assert!(!taken(&mut alice, 5, 70, 1), "a telling comes again");
+    assert!(!taken(&mut alice, 5, 70, 2), "all of it");
+    assert!(taken(&mut alice, 5, 70, 3), "but for what was not stored");
+    assert!(taken(&mut alice, 6, 2, 1), "the next owner's");
+    assert!(!taken(&mut alice, 5, 71, 1), "the former owner's");
+    assert!(!taken(&mut alice, 6, 1, 9));
     let mut again = mailbox();
     take(&mut again, 1, &member(1, 0));
     for entry in entries {
@@ -100,6 +108,7 @@ fn a_change_of_state_that_comes_late_is_not_taken() {
         shard: 3,
         epoch: 5,
         id: 72,
+        place: 1,
     };
     let late = alice.take_told_state(&talk, version, &state, 7, 0);
     assert_eq!(late, None, "a new membership does not forget it");

@@ -118,6 +118,7 @@ impl Shard {
                 shard: fan_out.from_shard,
                 epoch: fan_out.from_epoch,
                 id: fan_out.id,
+                place: piece.1 + 1,
             };
             let told = Some((fan_out.conversation_id.as_ref(), version));
             self.take_state(user_id, &state.state, told);
