@@ -3,8 +3,8 @@
 //! `cargo xtask plant` shows that the suite would catch these mistakes; [`patch`] reads the
 //! patches, [`scratch`] is the copy of the checkout in which they are tried, [`page`] lists them.
 //!
-//! Invariant: a bug counts as caught only if it compiles, the test named with it fails, and the
-//! same test passes without it.
+//! Invariant: a bug counts as caught only if it compiles, each command named with it fails, and the
+//! same command passes without it.
 
 mod page;
 mod patch;
@@ -54,7 +54,7 @@ pub fn check(repo: &Repo) -> Outcome {
 pub fn run(repo: &Repo, names: &[String], all: bool) -> Result<bool, Failure> {
     let plants = chosen(patch::all(repo)?, names, all)?;
     let scratch = Scratch::prepare(repo)?;
-    let tests: BTreeSet<_> = plants.iter().map(|plant| &plant.caught_by).collect();
+    let tests: BTreeSet<_> = plants.iter().flat_map(Plant::commands).collect();
     for test in tests {
         let ran = scratch.run(test, "unharmed")?;
         if ran == Ran::Failed {
@@ -100,13 +100,19 @@ impl Verdict {
 fn one(repo: &Repo, scratch: &Scratch, plant: &Plant) -> Result<Verdict, Failure> {
     let patch = repo.path(&plant.path);
     scratch.apply(&patch)?;
-    let ran = scratch.run(&plant.caught_by, &plant.name);
+    let ran: Result<Vec<Ran>, Failure> = plant
+        .commands()
+        .map(|command| scratch.run(command, &plant.name))
+        .collect();
     // Taken back whatever came of it, so that the next one starts from the same place.
     scratch.take_back(&patch)?;
-    Ok(match ran? {
-        Ran::Failed => Verdict::Caught,
-        Ran::Passed => Verdict::Missed,
-        Ran::Impossible => Verdict::Skipped,
+    let ran = ran?;
+    Ok(if ran.contains(&Ran::Passed) {
+        Verdict::Missed
+    } else if ran.contains(&Ran::Impossible) {
+        Verdict::Skipped
+    } else {
+        Verdict::Caught
     })
 }
 

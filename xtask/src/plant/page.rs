@@ -19,9 +19,9 @@ const HEAD: &str = "\
 Made from the patches in `xtask/plants` by `cargo xtask plant --page`; change them there.
 
 Would the suite notice? Each patch breaks one promise. `cargo xtask plant NAME` applies it to a copy
-of the checkout, builds, runs the one command named with it, and demands that it fails, and that it
-passes with nothing planted. `cargo xtask plant --all` does so for all of them; the docs step of the
-test command checks that each patch still applies.
+of the checkout, builds, runs the command named with it, and demands that it fails, and that it
+passes with nothing planted. Where a fault run is named beside a test, both must. `cargo xtask plant --all`
+does so for all of them; the docs step of the test command checks that each patch still applies.
 
 | bug | what is planted | caught by | what it sees |
 |---|---|---|---|
@@ -49,12 +49,15 @@ fn render(plants: &[Plant]) -> String {
         name,
         bug,
         caught_by,
+        under_load,
         sees,
         ..
     } in plants
     {
+        let load = under_load.iter().map(|load| format!("; `{load}`"));
+        let load: String = load.collect();
         // Writing to a String cannot fail.
-        let _ = writeln!(page, "| `{name}` | {bug} | `{caught_by}` | {sees} |");
+        let _ = writeln!(page, "| `{name}` | {bug} | `{caught_by}`{load} | {sees} |");
     }
     page
 }

@@ -10,6 +10,8 @@ use crate::repo::Repo;
 
 /// Where the patches lie.
 const DIRECTORY: &str = "xtask/plants/";
+/// How a fault run is named.
+const FAULTS: &str = "cargo xtask faults ";
 
 /// A planted bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Plant {
     pub bug: String,
     /// The command that must fail.
     pub caught_by: String,
+    /// A fault run that must fail too: what the bug breaks can be seen from outside.
+    pub under_load: Option<String>,
     /// What that command sees.
     pub sees: String,
 }
@@ -47,15 +51,30 @@ fn parse(path: &str, text: &str) -> Result<Plant, Failure> {
         path: path.to_owned(),
         bug: field("bug")?,
         caught_by: field("caught-by")?,
+        under_load: self::field(text, "under-load"),
         sees: field("sees")?,
     };
-    let runs = ["cargo test ", "cargo xtask faults "];
+    let runs = ["cargo test ", FAULTS];
     if !runs.iter().any(|run| plant.caught_by.starts_with(run)) {
         return Err(Failure::wrong(format!(
             "{path}: caught-by must begin with one of {runs:?}"
         )));
     }
+    if let Some(load) = &plant.under_load
+        && !load.starts_with(FAULTS)
+    {
+        return Err(Failure::wrong(format!(
+            "{path}: under-load must begin with `{FAULTS}`"
+        )));
+    }
     Ok(plant)
+}
+
+impl Plant {
+    /// All commands that must fail.
+    pub fn commands(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.caught_by).chain(&self.under_load)
+    }
 }
 
 fn field(text: &str, key: &str) -> Option<String> {
@@ -102,6 +121,17 @@ diff --git a/x b/x
         }
         let text = HEAD.replace("cargo test", "make test");
         assert!(parse("xtask/plants/hole.patch", &text).is_err());
+        let text = HEAD.replace("# sees", "# under-load: cargo test -p heddle-chat\n# sees");
+        assert!(parse("xtask/plants/hole.patch", &text).is_err());
+    }
+
+    #[test]
+    fn a_fault_run_may_have_to_fail_too() {
+        let load = "cargo xtask faults rolling --shape cluster --cycles 1";
+        let text = HEAD.replace("# sees", &format!("# under-load: {load}\n# sees"));
+        let plant = parse("xtask/plants/hole.patch", &text).unwrap();
+        assert_eq!(plant.commands().count(), 2);
+        assert_eq!(plant.under_load.as_deref(), Some(load));
     }
 
     #[test]
