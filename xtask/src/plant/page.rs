@@ -20,8 +20,9 @@ Made from the patches in `xtask/plants` by `cargo xtask plant --page`; change th
 
 Would the suite notice? Each patch breaks one promise. `cargo xtask plant NAME` applies it to a copy
 of the checkout, builds, runs the command named with it, and demands that it fails, and that it
-passes with nothing planted. Where a fault run is named beside a test, both must. `cargo xtask plant --all`
-does so for all of them; the docs step of the test command checks that each patch still applies.
+passes with nothing planted. Where a fault run is named beside a test, both must fail.
+`cargo xtask plant --all` does so for all of them; the docs step of the test command checks that
+each patch still applies.
 
 | bug | what is planted | caught by | what it sees |
 |---|---|---|---|
