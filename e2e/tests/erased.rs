@@ -162,14 +162,11 @@ async fn what_waits_while_it_is_erased_arrives_without_its_body() -> Result<(), 
     const SHARDS: u32 = 4;
     let mut world = World::start_with(|config| config.chat.shards = SHARDS).await?;
     let alice = world.person("alice", "phone").await?;
-    // A mailbox whose shard has no other work here: elsewhere everything goes on.
-    let group = alice.client.create_group("talk", Vec::new()).await?;
-    let talk = id_of(&group)?;
-    let busy = [talk.shard(SHARDS), LogId::mailbox("alice").shard(SHARDS)];
-    let idle = |name: &String| !busy.contains(&LogId::mailbox(name).shard(SHARDS));
-    let bob = (0..).map(|number| format!("bob-{number}")).find(idle);
-    let bob = bob.ok_or("no name is left")?;
+    let talk = id_of(&alice.client.create_group("talk", Vec::new()).await?)?;
+    let bob = away_from(&[talk, LogId::mailbox("alice")], SHARDS);
     alice.client.add_members(talk, vec![bob.clone()]).await?;
+    // Else it would come back after the restart, and the two would take each other's place.
+    alice.session.close().await;
     let faults = world.restart_faulty().await?;
     let alice = world.person("alice", "phone").await?;
     let mut phone = world.person(&bob, "phone").await?;
@@ -191,4 +188,46 @@ async fn what_waits_while_it_is_erased_arrives_without_its_body() -> Result<(), 
     assert_eq!(seqs, due, "nothing is missing, and all is in order");
     world.stop().await;
     Ok(())
+}
+
+/// The same for somebody who has left before the erasure, and so is not due it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_member_no_more_arrives_without_its_body() -> Result<(), Failure> {
+    const SHARDS: u32 = 4;
+    let mut world = World::start_with(|config| config.chat.shards = SHARDS).await?;
+    let alice = world.person("alice", "phone").await?;
+    let talk = id_of(&alice.client.create_group("talk", Vec::new()).await?)?;
+    let bob = away_from(&[talk, LogId::mailbox("alice")], SHARDS);
+    alice.client.add_members(talk, vec![bob.clone()]).await?;
+    let aside = id_of(&alice.client.create_direct(&bob).await?)?;
+    // Else it would come back after the restart, and the two would take each other's place.
+    alice.session.close().await;
+    let faults = world.restart_faulty().await?;
+    let alice = world.person("alice", "phone").await?;
+    let mut phone = world.person(&bob, "phone").await?;
+    faults.refuse_log(Some(LogId::mailbox(&bob)));
+    let seq = alice.say(talk, "canary-6e1f05").await?;
+    alice.client.remove_member(talk, &bob).await?;
+    alice.client.erase(talk, seq).await?;
+    faults.refuse_log(None);
+    alice.say(aside, "the end").await?;
+    phone.hears("the end").await;
+    let seen = format!("{:?}", phone.seen);
+    assert!(!seen.contains("canary"), "{seen}");
+    let of_talk = |event: &&v1::Event| event.conversation_id == talk.to_bytes();
+    let events = phone.seen.iter().filter_map(event_of).filter(of_talk);
+    assert!(events.clone().any(|event| event.seq == seq), "{seen}");
+    assert!(events.clone().all(|event| event.seq <= seq), "{seen}");
+    world.stop().await;
+    Ok(())
+}
+
+/// Somebody whose mailbox's shard has no other work here: elsewhere everything goes on.
+fn away_from(logs: &[LogId], shards: u32) -> String {
+    let idle = |name: &String| {
+        let shard = LogId::mailbox(name).shard(shards);
+        logs.iter().all(|log| log.shard(shards) != shard)
+    };
+    let names = (0..=u32::MAX).map(|number| format!("bob-{number}"));
+    names.into_iter().find(idle).unwrap_or_default()
 }

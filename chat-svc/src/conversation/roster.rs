@@ -7,7 +7,7 @@
 
 use heddle_proto::{
     ids::LogId,
-    internal::{MemberRow, Recipient, SeqRange},
+    internal::{FanOutEvent, MemberRow, PointerKind, Recipient, SeqRange},
     v1::Role,
 };
 use std::collections::BTreeMap;
@@ -30,6 +30,13 @@ impl Person {
     /// The open or last stretch.
     pub fn last(&self) -> Option<&MemberRow> {
         self.stretches.last()
+    }
+
+    /// The stretch in which a seq is due.
+    fn at(&self, seq: u64) -> Option<&MemberRow> {
+        let within =
+            |row: &&MemberRow| row.since_seq <= seq && (row.until_seq == 0 || seq < row.until_seq);
+        self.stretches.iter().find(within)
     }
 
     fn current_mut(&mut self) -> Option<&mut MemberRow> {
@@ -191,6 +198,32 @@ impl Roster {
                 .map(move |row| (shard, recipient(row)))
         })
     }
+
+    /// Whoever was due what one of these events erases and is not due that erasure, under the
+    /// stretch in which it was, with the shard of the mailbox. Who is due some of the events under
+    /// that stretch is among [`Self::recipients`] already.
+    pub fn former_readers<'a>(
+        &'a self,
+        events: &[FanOutEvent],
+        shard_count: u32,
+    ) -> impl Iterator<Item = (u32, Recipient)> + use<'a> {
+        let first_seq = events.first().map_or(0, |event| event.seq);
+        let erases = |event: &&FanOutEvent| event.kind() == PointerKind::Erase;
+        let erasures = events.iter().filter(erases);
+        let erasures: Vec<_> = erasures
+            .map(|event| (event.seq, event.target_seq))
+            .collect();
+        let people = (!erasures.is_empty()).then(|| self.people.values());
+        people.into_iter().flatten().filter_map(move |person| {
+            let of = |&(seq, target_seq): &(u64, u64)| {
+                let read = person.at(target_seq)?;
+                person.at(seq).is_none().then_some(read)
+            };
+            let read = erasures.iter().find_map(of)?;
+            let is_recipient = read.until_seq > first_seq;
+            (!is_recipient).then(|| (person.mailbox.shard(shard_count), recipient(read)))
+        })
+    }
 }
 
 fn recipient(row: &MemberRow) -> Recipient {
@@ -239,6 +272,30 @@ mod tests {
         let due = |first, last| roster.recipients(first, last, 1).count();
         assert_eq!(due(4, 6), 2);
         assert_eq!(due(5, 6), 1);
+    }
+
+    #[test]
+    fn who_left_hears_of_an_erasure_of_what_came_before() {
+        let mut roster = roster();
+        roster.leave("bob", 5);
+        let heard = |roster: &Roster, seq, target_seq| {
+            let erasure = FanOutEvent {
+                seq,
+                target_seq,
+                kind: PointerKind::Erase.into(),
+                ..Default::default()
+            };
+            let readers = roster.former_readers(&[erasure], 1);
+            readers
+                .map(|(_, who)| (who.user_id, who.until_seq))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(heard(&roster, 6, 4), [("bob".to_owned(), 5)]);
+        assert_eq!(heard(&roster, 7, 6), [], "bob never had it");
+        assert_eq!(heard(&roster, 4, 3), [], "bob is due the erasure itself");
+        roster.join("bob", Role::Member, 9, 6);
+        assert_eq!(heard(&roster, 8, 4), [("bob".to_owned(), 5)]);
+        assert_eq!(heard(&roster, 10, 4), [], "bob is due this one");
     }
 
     #[test]

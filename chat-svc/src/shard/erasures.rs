@@ -6,12 +6,13 @@
 //!
 //! Invariant: bounded in time and number; what is forgotten is long delivered.
 
-use super::Shard;
+use super::{Shard, edges::Gathering};
+use crate::mailbox::hole;
 use bytes::Bytes;
 use heddle_kit::FastMap;
 use heddle_proto::{
     erasure,
-    internal::{FanOut, FanOutEvent, PointerKind},
+    internal::{Delivery, FanOut, FanOutEvent, PointerKind, Recipient},
 };
 use std::{collections::VecDeque, sync::Arc};
 
@@ -93,6 +94,30 @@ impl Shard {
         }
     }
 
+    /// Sessions of members no more, who are not due an erasure but were due what it erases: what
+    /// still waits for them in a gateway, a page or behind one, goes without it. They hear of it
+    /// below all positions, so that they are given nothing and nothing is stored for them.
+    pub(super) fn tell_former_readers(&self, fan_out: &FanOut) {
+        let mut gathering = Gathering::default();
+        let erasures = |event: &&FanOutEvent| event.kind() == PointerKind::Erase;
+        for event in fan_out.events.iter().filter(erasures) {
+            let over = |member: &&Recipient| hole::is_over(member, event.seq);
+            for former in fan_out.recipients.iter().filter(over) {
+                let of_user = self.sessions.get(former.user_id.as_str());
+                for session in of_user.iter().flat_map(|of_user| &of_user.sessions) {
+                    let delivery = Delivery {
+                        session_ids: vec![session.session_id],
+                        conversation_id: fan_out.conversation_id.clone(),
+                        erased_seq: event.target_seq,
+                        ..Default::default()
+                    };
+                    gathering.delivery(&session.edge, delivery, &Bytes::new());
+                }
+            }
+        }
+        gathering.send();
+    }
+
     /// Takes out of a fan-out that is sent again what was erased since.
     pub(super) fn blank_sent(&self, fan_out: &mut Arc<FanOut>) {
         if !self.erasures.targets.is_empty() {
@@ -115,6 +140,12 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::{
+        bare::{comes, event_for_bob, taken_shard},
+        edges::Edge,
+        mailboxes::{Session, SessionsOf},
+    };
+    use futures_util::{FutureExt as _, StreamExt as _};
     use heddle_proto::internal::{EditAppend, RawEvent, raw_event::Kind};
     use prost::Message as _;
 
@@ -168,5 +199,39 @@ mod tests {
         erasures.forget(REMEMBERED_MS + 101);
         assert_eq!(erasures.order.front(), Some(&(101, (TALK, 202))));
         assert_eq!(erasures.targets.len(), erasures.order.len());
+    }
+
+    /// Else a body that waits in a gateway for somebody who left would go out after the OK.
+    #[tokio::test]
+    async fn who_left_hears_of_an_erasure_and_is_given_nothing() {
+        let mut shard = taken_shard();
+        let (edge, mut frames) = Edge::new(1);
+        let session = Session {
+            edge,
+            session_id: 9,
+            device_id: "phone".into(),
+            foreground: true,
+            client: (1, 1),
+        };
+        let of_bob = SessionsOf {
+            sessions: vec![session],
+            told: [0; 2],
+        };
+        shard.sessions.insert("bob".into(), of_bob);
+        let mut erasure = event_for_bob(FanOutEvent {
+            seq: 7,
+            kind: PointerKind::Erase.into(),
+            target_seq: 3,
+            ..Default::default()
+        });
+        erasure.recipients[0].until_seq = 5;
+        comes(&mut shard, erasure);
+        let frame = frames.next().now_or_never().flatten().unwrap();
+        let told = &frame.deliveries[0];
+        assert_eq!((told.position, told.erased_seq), (0, 3));
+        assert_eq!(told.conversation_id, TALK.to_vec());
+        assert_eq!(told.session_ids, [9]);
+        assert!(shard.mailboxes.is_empty(), "no mailbox is loaded for it");
+        assert_eq!(shard.batch.pieces.len(), 1, "it is acknowledged");
     }
 }

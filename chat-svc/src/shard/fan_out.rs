@@ -52,6 +52,9 @@ impl Shard {
             for (shard, recipient) in roster.recipients(first.seq, last.seq, shard_count) {
                 parts.entry(shard).or_default().recipients.push(recipient);
             }
+            for (shard, reader) in roster.former_readers(&events, shard_count) {
+                parts.entry(shard).or_default().recipients.push(reader);
+            }
         }
         for state in states {
             let shard = LogId::mailbox(&state.user_id).shard(shard_count);
@@ -149,6 +152,7 @@ impl Shard {
             }
             Admission::Taken => {
                 self.note_erased(&fan_out.conversation_id, &fan_out.events);
+                self.tell_former_readers(&fan_out);
                 self.arrivals += 1;
                 let job = Job::new(fan_out, reply, self.arrivals);
                 let count = job.fan_out.recipients.len() + job.fan_out.states.len();

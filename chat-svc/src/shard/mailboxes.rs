@@ -8,7 +8,7 @@ use super::{
     batch::{Due, Piece},
     edges::Edge,
 };
-use crate::mailbox::{Mailbox, Taken};
+use crate::mailbox::{Mailbox, Taken, hole};
 use bytes::Bytes;
 use heddle_proto::internal::{
     Command, FanOut, FanOutEvent, MailboxCheckpoint, MailboxEntry, NoteRow, Recipient, StateVersion,
@@ -86,6 +86,9 @@ pub(super) struct SessionsOf {
 impl Shard {
     /// Applies a fan-out to one of its recipients.
     pub(super) fn apply_piece(&mut self, piece: Piece) {
+        if is_over(&piece) {
+            return self.batch.pieces.push(piece);
+        }
         let user_id = piece_user(&piece).to_owned();
         match self.mailboxes.get_mut(user_id.as_str()) {
             Some(MailboxSlot::Ready(_)) => self.apply_to_ready(piece, &user_id),
@@ -284,6 +287,16 @@ impl Shard {
             None => Vec::new(),
         }
     }
+}
+
+/// Whether a piece is for somebody whose membership ended before all of it: nothing of it is due.
+fn is_over(piece: &Piece) -> bool {
+    let fan_out = &piece.0.fan_out;
+    let member = fan_out.recipients.get(piece.1 as usize);
+    let first = fan_out.events.first();
+    member
+        .zip(first)
+        .is_some_and(|(member, first)| hole::is_over(member, first.seq))
 }
 
 /// Whom a piece is for.

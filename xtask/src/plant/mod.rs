@@ -72,26 +72,41 @@ pub fn run(repo: &Repo, names: &[String], all: bool) -> Result<bool, Failure> {
         verdicts.push(verdict);
     }
     let count = |wanted| verdicts.iter().filter(|found| **found == wanted).count();
-    let (caught, skipped) = (count(Verdict::Caught), count(Verdict::Skipped));
+    let [caught, half, skipped] = [Verdict::Caught, Verdict::Half, Verdict::Skipped].map(count);
     println!(
-        "\n{caught} caught, {skipped} not tried, of {}",
+        "\n{caught} caught, {half} by their tests alone, {skipped} not tried, of {}",
         plants.len()
     );
-    Ok(caught + skipped == plants.len())
+    Ok(caught + half + skipped == plants.len())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Caught,
     Missed,
+    /// Its test noticed; this machine does not allow the fault run that has to as well.
+    Half,
     Skipped,
 }
 
 impl Verdict {
+    fn of(ran: &[Ran]) -> Self {
+        let any = |wanted| ran.contains(&wanted);
+        match (any(Ran::Passed), any(Ran::Impossible), any(Ran::Failed)) {
+            (true, ..) => Verdict::Missed,
+            (false, true, true) => Verdict::Half,
+            (false, true, false) => Verdict::Skipped,
+            (false, false, _) => Verdict::Caught,
+        }
+    }
+
     fn text(self) -> &'static str {
         match self {
             Verdict::Caught => "caught",
             Verdict::Missed => "MISSED: the test passes all the same",
+            Verdict::Half => {
+                "caught by its test; the FAULT RUN WAS NOT TRIED: this machine does not allow it"
+            }
             Verdict::Skipped => "NOT TRIED: this machine does not allow the test",
         }
     }
@@ -100,20 +115,15 @@ impl Verdict {
 fn one(repo: &Repo, scratch: &Scratch, plant: &Plant) -> Result<Verdict, Failure> {
     let patch = repo.path(&plant.path);
     scratch.apply(&patch)?;
+    let logs = [plant.name.clone(), format!("{}-under-load", plant.name)];
     let ran: Result<Vec<Ran>, Failure> = plant
         .commands()
-        .map(|command| scratch.run(command, &plant.name))
+        .zip(logs)
+        .map(|(command, log)| scratch.run(command, &log))
         .collect();
     // Taken back whatever came of it, so that the next one starts from the same place.
     scratch.take_back(&patch)?;
-    let ran = ran?;
-    Ok(if ran.contains(&Ran::Passed) {
-        Verdict::Missed
-    } else if ran.contains(&Ran::Impossible) {
-        Verdict::Skipped
-    } else {
-        Verdict::Caught
-    })
+    Ok(Verdict::of(&ran?))
 }
 
 fn chosen(plants: Vec<Plant>, names: &[String], all: bool) -> Result<Vec<Plant>, Failure> {
@@ -130,4 +140,20 @@ fn chosen(plants: Vec<Plant>, names: &[String], all: bool) -> Result<Vec<Plant>,
     }
     let is_chosen = |plant: &Plant| all || names.contains(&plant.name);
     Ok(plants.into_iter().filter(is_chosen).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plant_is_caught_only_if_each_of_its_commands_failed() {
+        use Ran::{Failed, Impossible, Passed};
+        assert_eq!(Verdict::of(&[Failed]), Verdict::Caught);
+        assert_eq!(Verdict::of(&[Failed, Failed]), Verdict::Caught);
+        assert_eq!(Verdict::of(&[Failed, Passed]), Verdict::Missed);
+        assert_eq!(Verdict::of(&[Passed, Impossible]), Verdict::Missed);
+        assert_eq!(Verdict::of(&[Failed, Impossible]), Verdict::Half);
+        assert_eq!(Verdict::of(&[Impossible]), Verdict::Skipped);
+    }
 }
