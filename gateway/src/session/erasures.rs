@@ -2,7 +2,8 @@
 //!
 //! A page that was read from the store before an erasure, what is kept behind that read, and what a
 //! slow device has not taken yet, all still have the body. The erasure itself comes live, behind
-//! them; `mod` notes it here, and `state` asks as a delivery leaves.
+//! them, or at no position for who has left; `mod` notes it here, and `state` asks as a delivery
+//! leaves.
 //!
 //! Invariant: nothing is remembered of a session in which nothing waits; what is read from then on
 //! is blank in the store.
