@@ -3,15 +3,16 @@
 
 use heddle_e2e::{
     World,
-    people::{event_of, id_of},
+    people::{Person, event_of, id_of},
     world::Failure,
 };
-use heddle_history::EmbeddedStore;
+use heddle_history::{EmbeddedStore, testing::Faults};
 use heddle_proto::ids::LogId;
 use heddle_sdk::{Page, Update, text, v1};
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// What one deleted for oneself is gone from one's history, and every device that replays the
@@ -133,7 +134,7 @@ async fn erased_is_erased_from_answers_and_from_the_disk() -> Result<(), Failure
         ..heddle_history::HistoryConfig::at(world.data_dir())
     };
     let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&config)).await??;
-    let store = std::sync::Arc::new(store);
+    let store = Arc::new(store);
     assert!(
         store.erasure_age().is_some(),
         "the store knows that a body waits"
@@ -155,22 +156,54 @@ async fn erased_is_erased_from_answers_and_from_the_disk() -> Result<(), Failure
     Ok(())
 }
 
+/// Alice, and bob whose mailbox's shard has no other work, on a store that can be made to fail.
+struct Apart {
+    world: World,
+    faults: Arc<Faults>,
+    alice: Person,
+    phone: Person,
+    talk: LogId,
+}
+
+impl Apart {
+    async fn start() -> Result<Self, Failure> {
+        const SHARDS: u32 = 4;
+        let mut world = World::start_with(|config| config.chat.shards = SHARDS).await?;
+        let alice = world.person("alice", "phone").await?;
+        let talk = id_of(&alice.client.create_group("talk", Vec::new()).await?)?;
+        let busy = [talk.shard(SHARDS), LogId::mailbox("alice").shard(SHARDS)];
+        let idle = |name: &String| !busy.contains(&LogId::mailbox(name).shard(SHARDS));
+        let bob = (0..).map(|number| format!("bob-{number}")).find(idle);
+        let bob = bob.ok_or("no name is left")?;
+        alice.client.add_members(talk, vec![bob.clone()]).await?;
+        // Else it would come back after the restart, and the two would take each other's place.
+        alice.session.close().await;
+        let faults = world.restart_faulty().await?;
+        let alice = world.person("alice", "phone").await?;
+        let phone = world.person(&bob, "phone").await?;
+        Ok(Self {
+            world,
+            faults,
+            alice,
+            phone,
+            talk,
+        })
+    }
+
+    /// Whether bob's shard can write.
+    fn bob_can_write(&self, can: bool) {
+        let refused = (!can).then(|| LogId::mailbox(&self.phone.user_id));
+        self.faults.refuse_log(refused);
+    }
+}
+
 /// The mailbox's shard cannot write while a message is sent to it, edited and erased, so that all
 /// of it waits there; written at last, none of it arrives with a body.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_while_it_is_erased_arrives_without_its_body() -> Result<(), Failure> {
-    const SHARDS: u32 = 4;
-    let mut world = World::start_with(|config| config.chat.shards = SHARDS).await?;
-    let alice = world.person("alice", "phone").await?;
-    let talk = id_of(&alice.client.create_group("talk", Vec::new()).await?)?;
-    let bob = away_from(&[talk, LogId::mailbox("alice")], SHARDS);
-    alice.client.add_members(talk, vec![bob.clone()]).await?;
-    // Else it would come back after the restart, and the two would take each other's place.
-    alice.session.close().await;
-    let faults = world.restart_faulty().await?;
-    let alice = world.person("alice", "phone").await?;
-    let mut phone = world.person(&bob, "phone").await?;
-    faults.refuse_log(Some(LogId::mailbox(&bob)));
+    let mut apart = Apart::start().await?;
+    apart.bob_can_write(false);
+    let (alice, talk) = (&apart.alice, apart.talk);
     let seq = alice.say(talk, "canary-3b77d0").await?;
     alice
         .client
@@ -178,56 +211,40 @@ async fn what_waits_while_it_is_erased_arrives_without_its_body() -> Result<(), 
         .await?;
     alice.client.erase(talk, seq).await?;
     alice.say(talk, "the end").await?;
-    faults.refuse_log(None);
-    phone.hears("the end").await;
-    let seen = format!("{:?}", phone.seen);
+    apart.bob_can_write(true);
+    apart.phone.hears("the end").await;
+    let seen = format!("{:?}", apart.phone.seen);
     assert!(!seen.contains("canary"), "{seen}");
-    let events = phone.seen.iter().filter_map(event_of);
+    let events = apart.phone.seen.iter().filter_map(event_of);
     let seqs: Vec<_> = events.map(|event| event.seq).collect();
     let due: Vec<_> = (seq - 1..=seq + 3).collect();
     assert_eq!(seqs, due, "nothing is missing, and all is in order");
-    world.stop().await;
+    apart.world.stop().await;
     Ok(())
 }
 
 /// The same for somebody who has left before the erasure, and so is not due it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_member_no_more_arrives_without_its_body() -> Result<(), Failure> {
-    const SHARDS: u32 = 4;
-    let mut world = World::start_with(|config| config.chat.shards = SHARDS).await?;
-    let alice = world.person("alice", "phone").await?;
-    let talk = id_of(&alice.client.create_group("talk", Vec::new()).await?)?;
-    let bob = away_from(&[talk, LogId::mailbox("alice")], SHARDS);
-    alice.client.add_members(talk, vec![bob.clone()]).await?;
-    let aside = id_of(&alice.client.create_direct(&bob).await?)?;
-    // Else it would come back after the restart, and the two would take each other's place.
-    alice.session.close().await;
-    let faults = world.restart_faulty().await?;
-    let alice = world.person("alice", "phone").await?;
-    let mut phone = world.person(&bob, "phone").await?;
-    faults.refuse_log(Some(LogId::mailbox(&bob)));
+    let mut apart = Apart::start().await?;
+    let (alice, talk) = (&apart.alice, apart.talk);
+    let aside = id_of(&alice.client.create_direct(&apart.phone.user_id).await?)?;
+    apart.bob_can_write(false);
     let seq = alice.say(talk, "canary-6e1f05").await?;
-    alice.client.remove_member(talk, &bob).await?;
+    alice
+        .client
+        .remove_member(talk, &apart.phone.user_id)
+        .await?;
     alice.client.erase(talk, seq).await?;
-    faults.refuse_log(None);
+    apart.bob_can_write(true);
     alice.say(aside, "the end").await?;
-    phone.hears("the end").await;
-    let seen = format!("{:?}", phone.seen);
+    apart.phone.hears("the end").await;
+    let seen = format!("{:?}", apart.phone.seen);
     assert!(!seen.contains("canary"), "{seen}");
     let of_talk = |event: &&v1::Event| event.conversation_id == talk.to_bytes();
-    let events = phone.seen.iter().filter_map(event_of).filter(of_talk);
+    let events = apart.phone.seen.iter().filter_map(event_of).filter(of_talk);
     assert!(events.clone().any(|event| event.seq == seq), "{seen}");
     assert!(events.clone().all(|event| event.seq <= seq), "{seen}");
-    world.stop().await;
+    apart.world.stop().await;
     Ok(())
-}
-
-/// Somebody whose mailbox's shard has no other work here: elsewhere everything goes on.
-fn away_from(logs: &[LogId], shards: u32) -> String {
-    let idle = |name: &String| {
-        let shard = LogId::mailbox(name).shard(shards);
-        logs.iter().all(|log| log.shard(shards) != shard)
-    };
-    let names = (0..=u32::MAX).map(|number| format!("bob-{number}"));
-    names.into_iter().find(idle).unwrap_or_default()
 }

@@ -34,9 +34,7 @@ impl Person {
 
     /// The stretch in which a seq is due.
     fn at(&self, seq: u64) -> Option<&MemberRow> {
-        let within =
-            |row: &&MemberRow| row.since_seq <= seq && (row.until_seq == 0 || seq < row.until_seq);
-        self.stretches.iter().find(within)
+        self.stretches.iter().find(|row| is_due(row, seq, seq))
     }
 
     fn current_mut(&mut self) -> Option<&mut MemberRow> {
@@ -187,14 +185,11 @@ impl Roster {
         shard_count: u32,
     ) -> impl Iterator<Item = (u32, Recipient)> {
         self.people.values().flat_map(move |person| {
-            let due = move |row: &&MemberRow| {
-                row.since_seq <= last_seq && (row.until_seq == 0 || row.until_seq > first_seq)
-            };
             let shard = person.mailbox.shard(shard_count);
             person
                 .stretches
                 .iter()
-                .filter(due)
+                .filter(move |row| is_due(row, first_seq, last_seq))
                 .map(move |row| (shard, recipient(row)))
         })
     }
@@ -224,6 +219,11 @@ impl Roster {
             (!is_recipient).then(|| (person.mailbox.shard(shard_count), recipient(read)))
         })
     }
+}
+
+/// Whether anything of a stretch of the log is due under a stretch of membership.
+fn is_due(row: &MemberRow, first_seq: u64, last_seq: u64) -> bool {
+    row.since_seq <= last_seq && (row.until_seq == 0 || row.until_seq > first_seq)
 }
 
 fn recipient(row: &MemberRow) -> Recipient {
